@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The commands of this project; "make help" lists them. The work is done by
+# scripts/ and, in the kernel tree they make, by tools/testing/selftests/memfd_secret/qemu.
+
+ARCH ?= x86_64
+BUILD ?= build
+override BUILD := $(abspath $(BUILD))
+
+ifneq ($(LINUX),)
+override LINUX := $(abspath $(LINUX))
+endif
+ifeq ($(filter $(ARCH),x86_64),)
+$(error ARCH=$(ARCH): not yet; there is x86_64)
+endif
+
+# The others are exported where they are given, on the command line or in the environment.
+export ARCH BUILD
+# Everything below reads the environment, and no kernel makefile may take these for its own.
+MAKEOVERRIDES :=
+
+QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/memfd_secret/qemu \
+	BUILD_PATH=$(BUILD)
+STATUS_FILE ?=
+TOTALS ?=
+
+.PHONY: help run shell check negative gates tree series import clean distclean \
+	setup fetch guest-run guest-kernel guest-check guest-negative
+.NOTPARALLEL:
+
+help:
+	@echo 'Commands:'
+	@echo '  make run                  boot the kernel in QEMU and show secret memory at work'
+	@echo '  make run PROG=./prog ARGS="a b"'
+	@echo '                            run a static program of yours in that kernel, as root'
+	@echo '  scripts/run ./prog a b    the same, and its exit status is the exact one'
+	@echo '                            (make turns every status but 0 into 2)'
+	@echo '  make shell                a prompt in that kernel; exit ends it'
+	@echo '  make check                all tests; ends with "N passed, N failed, N skipped"'
+	@echo '  make check KERNEL=kasan TEST=race'
+	@echo '                            one kernel, one test, or both'
+	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
+	@echo '  make import               the commits of that tree back into the files here'
+	@echo '  make series               build/series: patches to send or to apply'
+	@echo '  make clean                remove what is built, but not the kernel tree'
+	@echo '  make distclean            remove all of build/, the tree with your commits too'
+	@echo 'Settings:'
+	@echo '  ARCH=x86_64               the architecture (so far the only one)'
+	@echo '  KERNEL=plain              plain, lockdep, kasan, or without (the feature)'
+	@echo '  SMP=1 MEM=512M            processors and memory of the guest'
+	@echo '  APPEND="words"            for the kernel command line; -word leaves a default one'
+	@echo '                            out: APPEND=-secretmem.enable=1; A=b is in the environment'
+	@echo '  TIMEOUT=300               seconds until a boot is given up'
+	@echo '  ACCEL=tcg                 or kvm'
+	@echo '  LINUX=path                a Linux 5.10 tree or tarball, instead of fetching it'
+	@echo '  BUILD=build               folder for all that is built'
+	@echo '  JOBS=n                    compilers at a time'
+
+# What is said on the way is no output of the program that run is for.
+setup:
+	@scripts/setup build qemu >&2
+
+fetch: setup
+	@scripts/fetch >&2
+
+tree: fetch
+	@scripts/series tree >&2
+
+import: fetch
+	@scripts/series import
+
+series: fetch
+	@scripts/series export
+
+# The name of the program and its arguments are the shell's to read, not make's.
+run:
+	@if [ "$$PROG" ]; then set -f; scripts/run "$$PROG" $$ARGS; else scripts/run; fi
+
+shell: tree
+	@$(QEMU) shell
+
+check: tree
+	@scripts/setup check
+	@scripts/check
+
+gates: tree
+	@scripts/setup check
+	@$(QEMU) kernel KERNEL=plain
+	@scripts/gates
+
+negative: tree
+	@$(QEMU) negative
+
+# For scripts/run and scripts/check.
+guest-run: tree
+	@$(QEMU) run STATUS_FILE=$(STATUS_FILE)
+
+guest-kernel:
+	@$(QEMU) kernel KERNEL=$(KERNEL)
+
+guest-check guest-negative:
+	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS)
+
+clean:
+	rm -rf $(BUILD)/x86_64-* $(BUILD)/log $(BUILD)/series
+
+distclean:
+	rm -rf $(BUILD)

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The system call, and what its descriptor is.
+ */
+#define _GNU_SOURCE
+#include "testing.h"
+
+#include <sys/fsuid.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+/* The kernel's value: libc has 0 where every open file is a large file. */
+#if defined(__aarch64__) || defined(__arm__)
+#define KERNEL_O_LARGEFILE 0400000
+#else
+#define KERNEL_O_LARGEFILE 0100000
+#endif
+
+TEST(only_O_CLOEXEC_is_a_flag)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++) {
+		unsigned int flag = 1u << bit;
+
+		if (flag == O_CLOEXEC)
+			continue;
+		EXPECT_EQ(-1, memfd_secret(flag));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(-1, memfd_secret(flag | O_CLOEXEC));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	EXPECT_EQ(-1, memfd_secret(~0u));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+TEST(O_CLOEXEC_sets_close_on_exec)
+{
+	EXPECT_EQ(0, fcntl(memfd_secret(0), F_GETFD));
+	EXPECT_EQ(FD_CLOEXEC, fcntl(memfd_secret(O_CLOEXEC), F_GETFD));
+}
+
+TEST(system_call_numbers_before_it_stay_free)
+{
+	long number;
+
+	for (number = 441; number < 447; number++) {
+		EXPECT_EQ(-1, syscall(number, 0, 0, 0, 0, 0, 0));
+		EXPECT_STREQ("ENOSYS", strerrorname_np(errno));
+	}
+}
+
+#ifdef __x86_64__
+static int call_32bit(int number, int arg)
+{
+	long ret;
+
+	asm volatile("int $0x80" : "=a" (ret)
+		     : "a" (number), "b" (arg)
+		     : "r8", "r9", "r10", "r11", "memory");
+	return ret;
+}
+
+TEST(i386_system_call_table_has_it)
+{
+	struct stat st;
+	int fd;
+
+	if (access("/proc/sys/abi/vsyscall32", F_OK))
+		SKIP(return, "kernel without IA32_EMULATION");
+	fd = call_32bit(447, O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
+	EXPECT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(-EINVAL, call_32bit(447, 1));
+	EXPECT_STREQ("ENOSYS", strerrorname_np(-call_32bit(446, 0)));
+}
+#endif
+
+TEST(descriptor_is_read_write_and_large)
+{
+	EXPECT_EQ(O_RDWR | KERNEL_O_LARGEFILE, fcntl(memfd_secret(0), F_GETFL));
+	EXPECT_EQ(O_RDWR | KERNEL_O_LARGEFILE,
+		  fcntl(memfd_secret(O_CLOEXEC), F_GETFL));
+}
+
+TEST(new_file_is_empty_regular_and_private)
+{
+	struct stat st;
+
+	umask(0);
+	ASSERT_EQ(0, fstat(memfd_secret(0), &st));
+	EXPECT_EQ(S_IFREG | 0600, st.st_mode);
+	EXPECT_EQ(0, st.st_size);
+}
+
+TEST(all_files_are_on_one_device)
+{
+	struct stat a, b;
+
+	ASSERT_EQ(0, fstat(memfd_secret(0), &a));
+	ASSERT_EQ(0, fstat(memfd_secret(0), &b));
+	EXPECT_EQ(a.st_dev, b.st_dev);
+}
+
+TEST(owner_is_the_file_system_user)
+{
+	struct stat st;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	setfsgid(4321);
+	setfsuid(1234);
+	ASSERT_EQ(0, fstat(memfd_secret(0), &st));
+	EXPECT_EQ(1234, st.st_uid);
+	EXPECT_EQ(4321, st.st_gid);
+}
+
+TEST(file_system_magic_is_SECM)
+{
+	struct statfs fs;
+
+	ASSERT_EQ(0, fstatfs(memfd_secret(0), &fs));
+	EXPECT_EQ(SECRETMEM_MAGIC, fs.f_type);
+}
+
+TEST(link_in_proc_names_secretmem)
+{
+	char path[64], name[64] = "";
+
+	sprintf(path, "/proc/self/fd/%d", memfd_secret(0));
+	EXPECT_LT(0, readlink(path, name, sizeof(name) - 1));
+	EXPECT_NE(NULL, strstr(name, "secretmem")) {
+		TH_LOG("the name is '%s'", name);
+	}
+}
+
+TEST(reopening_through_proc_fails)
+{
+	char path[64];
+	int fd = secret_file(page_size);
+
+	sprintf(path, "/proc/self/fd/%d", fd);
+	EXPECT_EQ(-1, open(path, O_RDWR));
+	EXPECT_EQ(ENXIO, errno);
+	EXPECT_EQ(-1, open(path, O_RDONLY));
+	EXPECT_EQ(ENXIO, errno);
+}
+
+TEST(reopening_through_map_files_fails)
+{
+	char path[96];
+	char *p = map_secret(page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	sprintf(path, "/proc/self/map_files/%lx-%lx",
+		(unsigned long)p, (unsigned long)(p + page_size));
+	EXPECT_EQ(-1, open(path, O_RDWR));
+	EXPECT_EQ(ENXIO, errno);
+}
+
+TEST(file_is_not_executable)
+{
+	static char * const none[] = { NULL };
+	int fd = secret_file(page_size);
+
+	ASSERT_EQ(0, fchmod(fd, 0700));
+	EXPECT_EQ(-1, syscall(SYS_execveat, fd, "", none, none, AT_EMPTY_PATH));
+	EXPECT_EQ(EACCES, errno);
+}
+
+TEST(too_many_descriptors_give_EMFILE)
+{
+	struct rlimit limit = { .rlim_cur = 20, .rlim_max = 20 };
+	int fd, last = -1;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	while ((fd = memfd_secret(0)) >= 0)
+		last = fd;
+	EXPECT_EQ(EMFILE, errno);
+	EXPECT_EQ(19, last);
+	close(last);
+	EXPECT_EQ(last, memfd_secret(0));
+}
+
+TEST(too_many_open_files_give_ENFILE)
+{
+	int limit = open("/proc/sys/fs/file-max", O_RDWR);
+	char saved[32] = "";
+
+	if (limit < 0)
+		SKIP(return, "needs root");
+	ASSERT_LT(0, read(limit, saved, sizeof(saved) - 1));
+	ASSERT_EQ(0, drop_capability(CAP_SYS_ADMIN));
+	EXPECT_EQ(1, pwrite(limit, "1", 1, 0));
+	EXPECT_EQ(-1, memfd_secret(0));
+	EXPECT_EQ(ENFILE, errno);
+	EXPECT_EQ(strlen(saved), pwrite(limit, saved, strlen(saved), 0));
+	EXPECT_LE(0, memfd_secret(0));
+}
+
+TEST(files_can_come_and_go_without_end)
+{
+	int i, fd;
+
+	for (i = 0; i < 20000; i++) {
+		fd = memfd_secret(0);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, close(fd));
+	}
+}
+
+TEST(contents_live_while_only_a_descriptor_lives)
+{
+	int fd = secret_file(4 * page_size);
+	char *p = map_shared(fd, 4 * page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, 3 * page_size, 1);
+	EXPECT_EQ(0, probe_read(p + 3 * page_size));
+	ASSERT_EQ(0, munmap(p, 4 * page_size));
+
+	p = map_shared(fd, 4 * page_size);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_TRUE(is_filled(p, 3 * page_size, 1));
+	EXPECT_TRUE(is_zero(p + 3 * page_size, page_size));
+}
+
+TEST(contents_live_while_only_a_mapping_lives)
+{
+	int fd = secret_file(2 * page_size);
+	char *p = map_shared(fd, 2 * page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, page_size, 1);
+	ASSERT_EQ(0, close(fd));
+	EXPECT_TRUE(is_filled(p, page_size, 1));
+	EXPECT_EQ(0, probe_write(p + page_size, 1));
+}
+
+TEST(files_do_not_share_contents)
+{
+	char *a = map_secret(page_size), *b = map_secret(page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)a);
+	ASSERT_NE(MAP_FAILED, (void *)b);
+	fill(a, page_size, 1);
+	EXPECT_TRUE(is_zero(b, page_size));
+	fill(b, page_size, 2);
+	EXPECT_TRUE(is_filled(a, page_size, 1));
+}
+
+TEST(fresh_memory_is_zero_also_where_secrets_were)
+{
+	const size_t size = 256 * page_size;
+	int round;
+	char *p;
+
+	for (round = 0; round < 4; round++) {
+		p = map_secret(size);
+		ASSERT_NE(MAP_FAILED, (void *)p);
+		EXPECT_TRUE(is_zero(p, size));
+		memset(p, 0xa5, size);
+		ASSERT_EQ(0, munmap(p, size));
+	}
+}
+
+TEST(last_user_gives_the_memory_back)
+{
+	const long size = 32 << 20, slack = 4 << 10;
+	long before, held, after;
+	int i;
+	char *p;
+
+	before = read_field("/proc/meminfo", "MemFree");
+	p = map_secret(size);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	memset(p, 1, size);
+	held = read_field("/proc/meminfo", "MemFree");
+	EXPECT_GT(before - (size >> 10) + slack, held);
+	ASSERT_EQ(0, munmap(p, size));
+	for (i = 0; i < 50; i++) {
+		after = read_field("/proc/meminfo", "MemFree");
+		if (after > held + (size >> 10) - slack)
+			break;
+		usleep(100000);
+	}
+	EXPECT_LT(held + (size >> 10) - slack, after);
+}
+
+/* Does descriptor @fd show contents @seed, and can @reply be left there? */
+static int visit(int fd, unsigned int seed, unsigned int reply)
+{
+	void *p = map_shared(fd, page_size);
+
+	if (p == MAP_FAILED || !is_filled(p, page_size, seed))
+		return 1;
+	fill(p, page_size, reply);
+	return 0;
+}
+
+/* The other end of the exec test: this program once more. */
+static void __attribute__((constructor)) visit_after_exec(void)
+{
+	const char *fd = getenv("SECRET_FD");
+
+	if (fd) {
+		testing_init();
+		_exit(visit(atoi(fd), 1, 2));
+	}
+}
+
+FIXTURE(shared) {
+	int fd;
+	char *mem;
+};
+
+FIXTURE_SETUP(shared)
+{
+	self->fd = secret_file(page_size);
+	self->mem = map_shared(self->fd, page_size);
+	ASSERT_NE(MAP_FAILED, (void *)self->mem);
+	fill(self->mem, page_size, 1);
+}
+
+FIXTURE_TEARDOWN(shared)
+{
+	EXPECT_TRUE(is_filled(self->mem, page_size, 2));
+}
+
+TEST_F(shared, file_is_shared_by_fork)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(visit(self->fd, 1, 2));
+	EXPECT_EQ(0, wait_status(pid));
+}
+
+TEST_F(shared, mapping_is_shared_by_fork)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (!is_filled(self->mem, page_size, 1))
+			_exit(1);
+		fill(self->mem, page_size, 2);
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_status(pid));
+}
+
+TEST_F(shared, file_is_shared_by_exec)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		char fd[16];
+
+		sprintf(fd, "%d", self->fd);
+		setenv("SECRET_FD", fd, 1);
+		execl("/proc/self/exe", "visit", (char *)NULL);
+		_exit(127);
+	}
+	EXPECT_EQ(0, wait_status(pid));
+}
+
+static struct msghdr *fd_message(void)
+{
+	static char space[CMSG_SPACE(sizeof(int))], byte;
+	static struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	static struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg = (struct cmsghdr *)space;
+
+	msg.msg_control = space;
+	msg.msg_controllen = sizeof(space);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	return &msg;
+}
+
+TEST_F(shared, file_is_shared_by_SCM_RIGHTS)
+{
+	struct msghdr *msg = fd_message();
+	int sv[2], fd;
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	pid = fork();
+	if (!pid) {
+		close(self->fd);
+		munmap(self->mem, page_size);
+		if (recvmsg(sv[1], msg, 0) != 1)
+			_exit(2);
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(msg)), sizeof(fd));
+		_exit(visit(fd, 1, 2));
+	}
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(msg)), &self->fd, sizeof(int));
+	EXPECT_EQ(1, sendmsg(sv[0], msg, 0));
+	EXPECT_EQ(0, wait_status(pid));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Allocations that fail on purpose, see
+ * Documentation/fault-injection/fault-injection.rst.
+ */
+#ifndef SELFTEST_INJECT_H
+#define SELFTEST_INJECT_H
+
+#include <linux/futex.h>
+
+#include "testing.h"
+
+#define INJECT_DIR "/sys/kernel/debug/"
+
+static inline bool inject_set(const char *which, const char *name,
+			      const char *value)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), INJECT_DIR "%s/%s", which, name);
+	return !write_text(path, value);
+}
+
+/*
+ * Makes @percent of all allocations fail in the tasks that ask for it. None do
+ * so as yet, but fail-nth applies to the same allocations from now on. To be
+ * called again with 0 in the end. False if the kernel is not made for it.
+ */
+static inline bool inject_failures(int percent)
+{
+	static const char * const which[] = { "failslab", "fail_page_alloc" };
+	char probability[16];
+	size_t i;
+
+	sprintf(probability, "%d", percent);
+	for (i = 0; i < ARRAY_SIZE(which); i++)
+		if (!inject_set(which[i], "task-filter", "Y") ||
+		    !inject_set(which[i], "verbose", "0") ||
+		    !inject_set(which[i], "interval", "1") ||
+		    !inject_set(which[i], "times", "-1") ||
+		    !inject_set(which[i], "ignore-gfp-wait", "N") ||
+		    !inject_set(which[i], "probability", probability))
+			return false;
+	return inject_set("fail_page_alloc", "min-order", "0") &&
+		inject_set("fail_page_alloc", "ignore-gfp-highmem", "N") &&
+		!access("/proc/thread-self/fail-nth", W_OK);
+}
+
+/* Should this thread have the failures? Only after inject_failures(). */
+static inline void inject_here(bool on)
+{
+	/* To open the file takes allocations, too. */
+	while (write_text("/proc/thread-self/make-it-fail", on ? "1" : "0"))
+		;
+}
+
+/*
+ * Lets the kernel read from @p: false where an own access would have been a
+ * signal, or a visit of the OOM killer.
+ */
+static inline bool kernel_touch(void *p)
+{
+	const struct timespec now = { };
+	const int unlikely_value = 0x7eadbeef;
+
+	return !syscall(SYS_futex, p, FUTEX_WAIT_PRIVATE, unlikely_value, &now,
+			NULL, 0) || errno != EFAULT;
+}
+
+#endif /* SELFTEST_INJECT_H */

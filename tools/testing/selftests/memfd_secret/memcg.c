@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Secret pages are charged to the memory cgroup of the task that touches them
+ * first. Over the limit the kernel kills, and says so in its log.
+ */
+#define _GNU_SOURCE
+#include "testing.h"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "inject.h"
+
+#define MB (1024 * 1024L)
+#define LIMIT (8 * MB)
+/* What may be charged for other things, or ahead. */
+#define SLACK (2 * MB)
+
+FIXTURE(group) {
+	bool there;
+	char root[32];
+	char dir[48];
+	int fd;
+};
+
+static bool write_in(const char *dir, const char *name, const char *text)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !write_text(path, text);
+}
+
+static long read_number(const char *dir, const char *name)
+{
+	char path[96], text[32];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return read_text(path, text, sizeof(text)) ? -1 : atol(text);
+}
+
+FIXTURE_SETUP(group)
+{
+	char limit[32];
+
+	strcpy(self->root, "/tmp/cgroupXXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->root));
+	sprintf(self->dir, "%s/secret", self->root);
+	sprintf(limit, "%ld", LIMIT);
+	self->there = !mount("none", self->root, "cgroup2", 0, NULL) &&
+		write_in(self->root, "cgroup.subtree_control", "+memory") &&
+		!mkdir(self->dir, 0700) &&
+		write_in(self->dir, "memory.max", limit);
+	self->fd = secret_file(8 * LIMIT);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(group)
+{
+	close(self->fd);
+	rmdir(self->dir);
+	umount2(self->root, MNT_DETACH);
+	rmdir(self->root);
+}
+
+/* Touches @size bytes in a child that belongs to the group. */
+static int touch_in_group(const char *dir, int fd, long size, bool by_kernel)
+{
+	pid_t pid = fork();
+	long i;
+	char *p;
+
+	if (!pid) {
+		p = map_shared(fd, size);
+		if (p == MAP_FAILED || !write_in(dir, "cgroup.procs", "0"))
+			_exit(1);
+		for (i = 0; i < size; i += page_size) {
+			if (by_kernel && !kernel_touch(p + i))
+				_exit(2);
+			fill(p + i, 64, 1);
+		}
+		_exit(0);
+	}
+	return wait_status(pid);
+}
+
+/* The charge may take a moment to go. */
+static long charge_after_a_while(const char *dir)
+{
+	long charge = -1;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		charge = read_number(dir, "memory.current");
+		if (charge < SLACK)
+			break;
+		usleep(100000);
+	}
+	return charge;
+}
+
+TEST_F(group, is_charged_as_long_as_the_file_lives)
+{
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	EXPECT_GT(SLACK, read_number(self->dir, "memory.current"));
+	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, false));
+	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
+	EXPECT_GT(LIMIT / 2 + SLACK, read_number(self->dir, "memory.current"));
+	close(self->fd);
+	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+}
+
+TEST_F(group, is_not_charged_for_what_others_touched)
+{
+	char *p = map_shared(self->fd, LIMIT / 2);
+
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, LIMIT / 2, 2);
+	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, false));
+	EXPECT_GT(SLACK, read_number(self->dir, "memory.current"));
+}
+
+TEST_F(group, is_killed_over_its_limit)
+{
+	char *p;
+
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	EXPECT_EQ(128 + SIGKILL,
+		  touch_in_group(self->dir, self->fd, 4 * LIMIT, false));
+	EXPECT_GE(LIMIT, read_number(self->dir, "memory.current"));
+
+	/* What the dead one left is whole, and goes with the file. */
+	p = map_shared(self->fd, LIMIT / 2);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_TRUE(is_filled(p, 64, 1));
+	EXPECT_TRUE(is_filled(p + LIMIT / 2 - page_size, 64, 1));
+	munmap(p, LIMIT / 2);
+	close(self->fd);
+	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+}
+
+TEST_F(group, gets_EFAULT_or_is_killed_in_a_system_call)
+{
+	int status;
+
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	status = touch_in_group(self->dir, self->fd, 4 * LIMIT, true);
+	EXPECT_TRUE(status == 128 + SIGKILL || status == 2);
+	EXPECT_GE(LIMIT, read_number(self->dir, "memory.current"));
+	close(self->fd);
+	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+
+	self->fd = secret_file(LIMIT);
+	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, true));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Secret mappings are locked memory: RLIMIT_MEMLOCK says how much.
+ */
+#define _GNU_SOURCE
+#include "testing.h"
+
+#include <sys/resource.h>
+
+#define PAGES 16
+
+static int limit_locked(size_t size)
+{
+	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
+}
+
+/* A process that may lock PAGES pages, and a file that is larger. */
+FIXTURE(limit) {
+	int fd;
+	size_t size;
+};
+
+FIXTURE_SETUP(limit)
+{
+	self->size = PAGES * page_size;
+	ASSERT_EQ(0, limit_locked(self->size));
+	ASSERT_EQ(0, drop_capability(CAP_IPC_LOCK));
+	self->fd = secret_file(4 * self->size);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	close(self->fd);
+}
+
+TEST_F(limit, can_be_reached)
+{
+	char *p = map_shared(self->fd, self->size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, self->size, 1);
+	EXPECT_TRUE(is_filled(p, self->size, 1));
+}
+
+TEST_F(limit, can_not_be_passed_by_one_mapping)
+{
+	EXPECT_EQ(MAP_FAILED, map_shared(self->fd, self->size + page_size));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(0, locked_kb());
+}
+
+TEST_F(limit, can_not_be_passed_by_the_sum_of_mappings)
+{
+	int i;
+
+	for (i = 0; i < PAGES; i++)
+		ASSERT_NE(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(MAP_FAILED, map_shared(secret_file(page_size), page_size));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST_F(limit, is_one_with_that_of_mlock)
+{
+	char *plain = map_plain(self->size);
+
+	ASSERT_EQ(0, mlock(plain, self->size));
+	EXPECT_EQ(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(EAGAIN, errno);
+	ASSERT_EQ(0, munlock(plain, page_size));
+	EXPECT_NE(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(-1, mlock(plain, page_size));
+	EXPECT_EQ(ENOMEM, errno);
+}
+
+TEST_F(limit, has_room_again_after_munmap)
+{
+	char *p = map_shared(self->fd, self->size);
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_NE(MAP_FAILED, (void *)p);
+		EXPECT_EQ(MAP_FAILED, map_shared(self->fd, page_size));
+		ASSERT_EQ(0, munmap(p + page_size, self->size - page_size));
+		EXPECT_EQ(MAP_FAILED, map_shared(self->fd, self->size));
+		ASSERT_EQ(0, munmap(p, page_size));
+		p = map_shared(self->fd, self->size);
+	}
+	EXPECT_NE(MAP_FAILED, (void *)p);
+}
+
+TEST_F(limit, has_no_room_after_munlock)
+{
+	char *p = map_shared(self->fd, self->size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	munlock(p, self->size);
+	munlockall();
+	EXPECT_EQ(self->size >> 10, locked_kb());
+	EXPECT_EQ(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST_F(limit, has_room_for_a_mapping_over_another)
+{
+	char *p = map_shared(self->fd, self->size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(p, mmap(p, self->size, PROT_READ, MAP_SHARED | MAP_FIXED,
+			  self->fd, self->size));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
+TEST_F(limit, holds_for_mremap)
+{
+	char *p = map_shared(self->fd, self->size - page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(MAP_FAILED, mremap(p, self->size - page_size,
+				     self->size + page_size, MREMAP_MAYMOVE));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(0, probe_write(p, 1));
+	p = mremap(p, self->size - page_size, self->size, MREMAP_MAYMOVE);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(0, probe_write(p + self->size - 1, 1));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
+TEST_F(limit, does_not_matter_to_a_fault)
+{
+	char *p = map_shared(self->fd, self->size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_EQ(0, limit_locked(0));
+	fill(p, self->size, 1);
+	EXPECT_TRUE(is_filled(p, self->size, 1));
+	EXPECT_EQ(MAP_FAILED, map_shared(self->fd, page_size));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST_F(limit, of_nothing_still_allows_files)
+{
+	ASSERT_EQ(0, limit_locked(0));
+	EXPECT_LE(0, secret_file(page_size));
+}
+
+TEST(CAP_IPC_LOCK_is_exempt)
+{
+	int fd = secret_file(4 * page_size);
+
+	ASSERT_EQ(0, limit_locked(page_size));
+	EXPECT_NE(MAP_FAILED, map_shared(fd, 4 * page_size));
+	ASSERT_EQ(0, drop_capability(CAP_IPC_LOCK));
+	EXPECT_EQ(MAP_FAILED, map_shared(fd, page_size));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of this folder share beside the harness.
+ */
+#ifndef SELFTEST_TESTING_H
+#define SELFTEST_TESTING_H
+
+#include "../kselftest_harness.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <linux/capability.h>
+
+#include "secretmem.h"
+
+/* An emulated machine with a debug kernel needs more than 30 seconds. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+#endif
+
+static size_t page_size;
+
+/*
+ * Access probes: touch one byte and see which signal that gives, 0 if none.
+ * The handlers stay installed, so that several threads can probe at once; a
+ * signal outside a probe takes its usual course.
+ */
+static __thread sigjmp_buf probe_env;
+static __thread bool probing;
+
+static inline void probe_handler(int sig)
+{
+	if (__atomic_load_n(&probing, __ATOMIC_SEQ_CST))
+		siglongjmp(probe_env, sig);
+	signal(sig, SIG_DFL);
+}
+
+static void __attribute__((constructor)) testing_init(void)
+{
+	struct sigaction action = { .sa_handler = probe_handler };
+
+	page_size = sysconf(_SC_PAGESIZE);
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+static inline int probe_read(const void *p)
+{
+	int sig = sigsetjmp(probe_env, 1);
+
+	if (!sig) {
+		__atomic_store_n(&probing, true, __ATOMIC_SEQ_CST);
+		__atomic_load_n((const char *)p, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&probing, false, __ATOMIC_SEQ_CST);
+	return sig;
+}
+
+static inline int probe_write(void *p, char c)
+{
+	int sig = sigsetjmp(probe_env, 1);
+
+	if (!sig) {
+		__atomic_store_n(&probing, true, __ATOMIC_SEQ_CST);
+		__atomic_store_n((char *)p, c, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&probing, false, __ATOMIC_SEQ_CST);
+	return sig;
+}
+
+/*
+ * Contents that can be told from any other and from other seeds' contents,
+ * computed, so that the only copy in memory is the one a test made.
+ */
+static inline unsigned char pattern(unsigned int seed, size_t i)
+{
+	unsigned int x = (seed + 1) * 0x9e3779b1u + i * 0x85ebca6bu;
+
+	x ^= x >> 15;
+	x *= 0xc2b2ae35u;
+	return x >> 24;
+}
+
+static inline void fill(void *p, size_t n, unsigned int seed)
+{
+	unsigned char *c = p;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		c[i] = pattern(seed, i);
+}
+
+static inline bool is_filled(const void *p, size_t n, unsigned int seed)
+{
+	const unsigned char *c = p;
+	size_t i;
+
+	for (i = 0; i < n && c[i] == pattern(seed, i); i++)
+		;
+	return i == n;
+}
+
+static inline bool is_zero(const void *p, size_t n)
+{
+	const unsigned char *c = p;
+	size_t i;
+
+	for (i = 0; i < n && !c[i]; i++)
+		;
+	return i == n;
+}
+
+/* Ordinary memory: the control in tests of what secret memory refuses. */
+static inline void *map_plain(size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* A secret mapping of @size bytes without a descriptor left. */
+static inline void *map_secret(size_t size)
+{
+	int fd = secret_file(size);
+	void *p;
+
+	if (fd < 0)
+		return MAP_FAILED;
+	p = map_shared(fd, size);
+	close(fd);
+	return p;
+}
+
+/* How many pages of the range mincore() calls resident, -1 for an error. */
+static inline int resident_pages(void *p, size_t size)
+{
+	size_t i, n = size / page_size;
+	unsigned char vec[n];
+	int resident = 0;
+
+	if (mincore(p, size, vec))
+		return -1;
+	for (i = 0; i < n; i++)
+		resident += vec[i] & 1;
+	return resident;
+}
+
+/* Exit status of @pid, or 128 plus the signal that ended it. */
+static inline int wait_status(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+				     WEXITSTATUS(status);
+}
+
+static inline int write_text(const char *path, const char *text)
+{
+	ssize_t len = strlen(text);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, len);
+	close(fd);
+	return n == len ? 0 : -1;
+}
+
+static inline int read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, size - 1);
+	close(fd);
+	if (n < 0)
+		return -1;
+	text[n] = '\0';
+	return 0;
+}
+
+/* The number behind "@field:" in a file like /proc/meminfo; -1 if not there. */
+static inline long read_field(const char *path, const char *field)
+{
+	FILE *file = fopen(path, "re");
+	size_t len = strlen(field);
+	char line[256];
+	long value = -1;
+
+	if (!file)
+		return -1;
+	while (value < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, field, len) && line[len] == ':')
+			value = atol(line + len + 1);
+	fclose(file);
+	return value;
+}
+
+static inline long locked_kb(void)
+{
+	return read_field("/proc/self/status", "VmLck");
+}
+
+/* Is @flag, two letters, in the VmFlags of the mapping at @p? */
+static inline bool vma_has_flag(const void *p, const char *flag)
+{
+	unsigned long addr = (unsigned long)p, start, end;
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	bool inside = false, found = false;
+	char line[512];
+
+	if (!smaps)
+		return false;
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= addr && addr < end;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line + 8, flag);
+	}
+	fclose(smaps);
+	return found;
+}
+
+/* Page frame number behind @p, 0 if there is none (or one may not know). */
+static inline unsigned long long page_frame(const void *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned long long entry = 0;
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)p / page_size * sizeof(entry)) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+}
+
+/* Give up one capability for good. */
+static inline int drop_capability(int cap)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	data[CAP_TO_INDEX(cap)].effective &= ~CAP_TO_MASK(cap);
+	data[CAP_TO_INDEX(cap)].permitted &= ~CAP_TO_MASK(cap);
+	return syscall(SYS_capset, &header, data);
+}
+
+#endif /* SELFTEST_TESTING_H */
