@@ -7,6 +7,11 @@ ARCH ?= x86_64
 BUILD ?= build
 override BUILD := $(abspath $(BUILD))
 
+# A dollar in them is a dollar.
+override ARGS := $(value ARGS)
+override PROG := $(value PROG)
+override APPEND := $(value APPEND)
+export ARGS PROG APPEND
 ifneq ($(LINUX),)
 override LINUX := $(abspath $(LINUX))
 endif

@@ -194,7 +194,7 @@ TEST(too_many_open_files_give_ENFILE)
 		SKIP(return, "needs root");
 	ASSERT_LT(0, read(limit, saved, sizeof(saved) - 1));
 	ASSERT_EQ(0, drop_capability(CAP_SYS_ADMIN));
-	EXPECT_EQ(1, pwrite(limit, "1", 1, 0));
+	EXPECT_EQ(1, pwrite(limit, "0", 1, 0));
 	EXPECT_EQ(-1, memfd_secret(0));
 	EXPECT_EQ(ENFILE, errno);
 	EXPECT_EQ(strlen(saved), pwrite(limit, saved, strlen(saved), 0));

@@ -478,10 +478,12 @@ static void search_kernel(void)
 	count("all its memory, by /proc/kcore", ordinary->found, leaks,
 	      ordinary->found == ordinary->nr_pages && !leaks,
 	      "all pages", "none");
-	for (int kind = 0; kind < KCORE_KINDS; kind++)
-		printf("    %-22s %8llu KiB  %-22lu %lu\n",
-		       kcore_kind_name[kind], scan.bytes[kind] >> 10,
-		       ordinary->where[kind], secret->where[kind]);
+	for (int kind = 0; kind < KCORE_KINDS; kind++) {
+		if (scan.bytes[kind])
+			printf("    %-22s %8llu KiB  %-22lu %lu\n",
+			       kcore_kind_name[kind], scan.bytes[kind] >> 10,
+			       ordinary->where[kind], secret->where[kind]);
+	}
 }
 
 /* Pages of the bulk that the host finds in RAM; -1 if that is not known. */

@@ -58,6 +58,7 @@ struct kcore {
 	struct kcore_search *search;
 	unsigned char **seen;		/* for each search, one byte a page */
 	int nr_searches;
+	off_t harmless;			/* of a page in which nothing was found */
 	struct kcore_scan *scan;
 };
 
@@ -332,18 +333,22 @@ static enum kcore_kind kind_of(const struct kcore *kcore,
  * Reading
  */
 
-static void look_at_page(struct kcore *kcore, const void *addr,
+/* Is there anything of what is searched for? */
+static bool look_at_page(struct kcore *kcore, const void *addr,
 			 enum kcore_kind kind)
 {
 	size_t nr = getpagesize() / sizeof(unsigned long);
 	const unsigned long *word = addr;
+	bool any = false;
 
 	for (int n = 0; n < kcore->nr_searches; n++) {
 		struct kcore_search *search = &kcore->search[n];
 		size_t at = next_record(&search->key, word, 0, nr);
 
-		if (at < nr)
+		if (at < nr) {
 			search->where[kind]++;
+			any = true;
+		}
 		for (; at < nr; at = next_record(&search->key, word,
 						 at + RECORD_WORDS, nr)) {
 			unsigned long page = word[at + PAGE_WORD];
@@ -354,6 +359,7 @@ static void look_at_page(struct kcore *kcore, const void *addr,
 			search->found++;
 		}
 	}
+	return any;
 }
 
 static int scan_range(struct kcore *kcore, const struct elf_phdr *segment,
@@ -364,17 +370,20 @@ static int scan_range(struct kcore *kcore, const struct elf_phdr *segment,
 
 	for (; start < end; start += nr) {
 		size_t size = end - start < CHUNK_SIZE ? end - start : CHUNK_SIZE;
+		off_t offset = segment->p_offset + (start - segment->p_vaddr);
 
-		nr = pread(kcore->fd, kcore->buf, size,
-			   segment->p_offset + (start - segment->p_vaddr));
+		nr = pread(kcore->fd, kcore->buf, size, offset);
 		if (nr < 0 && errno == EFAULT && segment->p_memsz == page_size)
 			return 0;	/* the vsyscall page, not to be read */
 		if (nr <= 0 || nr % page_size)
 			return fail(kcore, "/proc/kcore, %s at %#lx: %s",
 				    kcore_kind_name[kind], start,
 				    nr < 0 ? strerror(errno) : "short read");
-		for (ssize_t n = 0; n < nr; n += page_size)
-			look_at_page(kcore, kcore->buf + n, kind);
+		for (ssize_t n = 0; n < nr; n += page_size) {
+			if (!look_at_page(kcore, kcore->buf + n, kind) &&
+			    kind != KCORE_VMALLOC && kcore->buf[n])
+				kcore->harmless = offset + n;
+		}
 		kcore->scan->bytes[kind] += nr;
 	}
 	return 0;
@@ -411,6 +420,17 @@ static int scan_segment(struct kcore *kcore, const struct elf_phdr *segment)
 			  ~page_mask, kind);
 }
 
+/*
+ * The kernel's buffer is freed with what was last read in it. Let that be a page
+ * that has nothing to be found, and that can be read: it does not start with 0.
+ */
+static int clear_kernel_buffer(struct kcore *kcore)
+{
+	if (pread(kcore->fd, kcore->buf, getpagesize(), kcore->harmless) < 0)
+		return fail(kcore, "/proc/kcore: %m");
+	return 0;
+}
+
 static int scan_segments(struct kcore *kcore)
 {
 	unsigned long long memory = meminfo_kb("MemTotal") * 1024ULL;
@@ -428,7 +448,7 @@ static int scan_segments(struct kcore *kcore)
 		return fail(kcore, "%llu MiB of %llu MiB memory read",
 			    kcore->scan->bytes[KCORE_DIRECT_MAP] >> 20,
 			    memory >> 20);
-	return 0;
+	return clear_kernel_buffer(kcore);
 }
 
 static int prepare(struct kcore *kcore)

@@ -7,10 +7,11 @@
  * - A program never holds a key, only its complement. The key itself exists in
  *   the pages filled with it and, a word at a time, in a register.
  * - What is read from /proc/kcore is read into secret memory.
- * - The kernel keeps the page that it read last in a buffer of its own, and may
+ * - The kernel has the page that it read last in a buffer of its own, and may
  *   come across that buffer later. Each record has the number of its page, and
  *   pages are counted by their number, so such a copy is not a second page. Of
- *   a page that the kernel can not read there is no such copy either.
+ *   a page that the kernel can not read there is no such copy either. What the
+ *   buffer holds at the end of a scan is a page without a record.
  */
 #ifndef SELFTEST_KCORE_H
 #define SELFTEST_KCORE_H

@@ -298,6 +298,12 @@ static bool has_other_than(const char *buf, size_t n, char c)
 	return false;
 }
 
+/* Refused: where mmap_lock was held, which the other thread needs, too. */
+static void refused(void)
+{
+	usleep(1);
+}
+
 static void *vmsplicer(void *window)
 {
 	struct iovec iov = { window, WINDOW * page_size };
@@ -311,6 +317,8 @@ static void *vmsplicer(void *window)
 		n = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
 		if (n > 0)
 			successes++;
+		else
+			refused();
 		while ((n = read(fds[0], buf, sizeof(buf))) > 0)
 			if (has_other_than(buf, n, PLAIN))
 				complain();
@@ -328,8 +336,10 @@ static void *direct_writer(void *window)
 		page = rand() % WINDOW;
 		if (pwrite(disk, (char *)window + page * page_size, page_size,
 			   0) != page_size ||
-		    pread(disk, buf, page_size, 0) != page_size)
+		    pread(disk, buf, page_size, 0) != page_size) {
+			refused();
 			continue;
+		}
 		successes++;
 		if (has_other_than(buf, page_size, PLAIN))
 			complain();
