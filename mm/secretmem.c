@@ -26,6 +26,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/kernel.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -215,8 +216,19 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
+/*
+ * The last descriptor and the last mapping are gone, and with them whoever could
+ * read the file. The inode may stay, an inotify watch is enough for that.
+ */
+static int secretmem_release(struct inode *inode, struct file *file)
+{
+	truncate_inode_pages(inode->i_mapping, 0);
+	return 0;
+}
+
 static const struct file_operations secretmem_fops = {
-	.mmap = secretmem_mmap,
+	.mmap		= secretmem_mmap,
+	.release	= secretmem_release,
 };
 
 /*
@@ -293,7 +305,11 @@ SYSCALL_DEFINE1(memfd_secret, unsigned int, flags)
 	struct file *file;
 	int fd;
 
-	if (!secretmem_enabled())
+	/*
+	 * Until the system runs, parts of the kernel image are freed and lose
+	 * their second mapping; a user mode helper can be here earlier.
+	 */
+	if (!secretmem_enabled() || system_state < SYSTEM_RUNNING)
 		return -ENOSYS;
 	if (flags & ~O_CLOEXEC)
 		return -EINVAL;

@@ -23,6 +23,7 @@
 
 #define PAGES 4
 #define KPF_LRU 5
+#define KPF_MLOCKED 33
 
 /*
  * Secret pages in the states that ways to them may tell apart, and an ordinary
@@ -312,16 +313,20 @@ TEST_F(pages, are_on_no_LRU_list)
 	if (fd < 0)
 		SKIP(return, "kernel without PROC_PAGE_MONITOR");
 	write_text("/proc/sys/vm/compact_memory", "1");
+	/* What mlockall() populates is not put there either. */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	ASSERT_TRUE(take_frames(self->secret));
 	for (i = 0; i < PAGES; i++) {
 		ASSERT_EQ(sizeof(flags), pread(fd, &flags, sizeof(flags),
 					       frames[i] * sizeof(flags)));
 		EXPECT_EQ(0, flags & 1ULL << KPF_LRU);
+		EXPECT_EQ(0, flags & 1ULL << KPF_MLOCKED);
 	}
 	ASSERT_TRUE(take_frames(self->plain));
 	ASSERT_EQ(sizeof(flags), pread(fd, &flags, sizeof(flags),
 				       frames[0] * sizeof(flags)));
 	EXPECT_NE(0, flags & 1ULL << KPF_LRU);
+	EXPECT_NE(0, flags & 1ULL << KPF_MLOCKED);
 }
 
 static void *wake_waiter(void *futex)

@@ -6,6 +6,7 @@
 #include "testing.h"
 
 #include <sys/fsuid.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -267,19 +268,23 @@ TEST(fresh_memory_is_zero_also_where_secrets_were)
 	}
 }
 
-TEST(last_user_gives_the_memory_back)
+static void last_user_leaves(struct __test_metadata *_metadata, bool watched)
 {
 	const long size = 32 << 20, slack = 4 << 10;
+	int fd = secret_file(size), i;
 	long before, held, after;
-	int i;
-	char *p;
+	char *p = map_shared(fd, size);
+	char link[32];
 
-	before = read_field("/proc/meminfo", "MemFree");
-	p = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)p);
+	sprintf(link, "/proc/self/fd/%d", fd);
+	if (watched)
+		ASSERT_LE(0, inotify_add_watch(inotify_init(), link, IN_ATTRIB));
+	before = read_field("/proc/meminfo", "MemFree");
 	memset(p, 1, size);
 	held = read_field("/proc/meminfo", "MemFree");
 	EXPECT_GT(before - (size >> 10) + slack, held);
+	close(fd);
 	ASSERT_EQ(0, munmap(p, size));
 	for (i = 0; i < 50; i++) {
 		after = read_field("/proc/meminfo", "MemFree");
@@ -288,6 +293,17 @@ TEST(last_user_gives_the_memory_back)
 		usleep(100000);
 	}
 	EXPECT_LT(held + (size >> 10) - slack, after);
+}
+
+TEST(last_user_gives_the_memory_back)
+{
+	last_user_leaves(_metadata, false);
+}
+
+/* A watch keeps the inode, and is no reason to keep the secret. */
+TEST(last_user_gives_the_memory_back_though_watched)
+{
+	last_user_leaves(_metadata, true);
 }
 
 /* Does descriptor @fd show contents @seed, and can @reply be left there? */

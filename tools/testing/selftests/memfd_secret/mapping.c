@@ -239,6 +239,14 @@ TEST_F(mapping, does_not_hinder_mlockall)
 	EXPECT_TRUE(is_filled(self->mem, page_size, 1));
 }
 
+TEST_F(mapping, is_filled_by_mlockall_but_not_on_fault)
+{
+	EXPECT_EQ(0, mlockall(MCL_CURRENT | MCL_ONFAULT));
+	EXPECT_EQ(0, resident_pages(self->mem, self->size));
+	EXPECT_EQ(0, mlockall(MCL_CURRENT));
+	EXPECT_EQ(PAGES, resident_pages(self->mem, self->size));
+}
+
 TEST_F(mapping, is_not_dumped)
 {
 	EXPECT_TRUE(vma_has_flag(self->mem, "dd"));
