@@ -5,6 +5,9 @@
 
 ARCH ?= x86_64
 BUILD ?= build
+ifneq ($(words $(CURDIR) $(BUILD)),2)
+$(error $(CURDIR), $(BUILD): the kernel can not be built in a folder with a space in its name)
+endif
 override BUILD := $(abspath $(BUILD))
 
 # A dollar in them is a dollar.

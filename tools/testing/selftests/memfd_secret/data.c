@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 FIXTURE(data) {
@@ -176,6 +177,49 @@ TEST_F(data, advice_drops_nothing)
 	for (advice = POSIX_FADV_NORMAL; advice <= POSIX_FADV_NOREUSE; advice++)
 		posix_fadvise(self->fd, 0, 0, advice);
 	readahead(self->fd, 0, self->size);
+}
+
+#define TRACING "/sys/kernel/debug/tracing/"
+#define DIRTY_EVENT TRACING "events/writeback/writeback_dirty_page/enable"
+
+/* How many lines of the trace have @text. */
+static int traced(const char *text)
+{
+	FILE *trace = fopen(TRACING "trace", "re");
+	char line[512];
+	int lines = 0;
+
+	while (trace && fgets(line, sizeof(line), trace)) {
+		if (strstr(line, text))
+			lines++;
+	}
+	if (trace)
+		fclose(trace);
+	return lines;
+}
+
+/* A disk is the control: what is written there, the kernel will write back. */
+TEST(written_pages_are_not_to_be_written_back)
+{
+	int disk = open("/dev/ram0", O_RDWR), fd = secret_file(page_size);
+	char *control = map_shared(disk, page_size);
+	char *mem = map_shared(fd, page_size);
+	char inode[32];
+	struct stat st;
+
+	if (write_text(DIRTY_EVENT, "1"))
+		SKIP(return, "kernel without tracing");
+	ASSERT_NE(MAP_FAILED, (void *)control);
+	ASSERT_NE(MAP_FAILED, (void *)mem);
+	ASSERT_EQ(0, fstat(fd, &st));
+	sprintf(inode, " ino=%lu ", (unsigned long)st.st_ino);
+	*mem = 1;
+	*control = 1;
+	munmap(mem, page_size);
+	munmap(control, page_size);
+	write_text(DIRTY_EVENT, "0");
+	EXPECT_LT(0, traced("writeback_dirty_page: "));
+	EXPECT_EQ(0, traced(inode));
 }
 
 TEST_F(data, system_calls_read_from_a_mapping)

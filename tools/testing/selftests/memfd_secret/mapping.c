@@ -279,6 +279,9 @@ static bool is_populated(char *p, size_t size)
 
 	if (resident_pages(p, size) != size / page_size)
 		return false;
+	/* A child has faults of its own to take, for its code and stack. */
+	faults = minor_faults();
+	probe_read(&faults);
 	faults = minor_faults();
 	for (i = 0; i < size; i += page_size)
 		probe_read(p + i);
