@@ -47,6 +47,8 @@ help:
 	@echo '  make check                all tests; ends with "N passed, N failed, N skipped"'
 	@echo '  make check KERNEL=kasan TEST=race'
 	@echo '                            one kernel, one test, or both'
+	@echo '  make gates                the checks of the series, which need no boot'
+	@echo '  make negative             boots that the harness must judge as failed'
 	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
