@@ -381,7 +381,9 @@ static void secretmem_init_inode_once(void *object)
 static int __init secretmem_init(void)
 {
 	if (secretmem_enable && !can_set_direct_map())
-		secretmem_disable("this kernel can not unmap pages of its direct map");
+		secretmem_disable(IS_ENABLED(CONFIG_ARM64) ?
+				  "pages can not be unmapped without rodata=full" :
+				  "pages can not be unmapped on this machine");
 	if (!secretmem_enable)
 		return 0;
 

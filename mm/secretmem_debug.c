@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which pages the kernel can read, for the tests of secret memory.
+ *
+ * /sys/kernel/debug/secretmem/direct_map has one byte for each page frame, at
+ * the offset of its number:
+ *
+ *	r  the page can be read at its address in the direct map
+ *	-  it can not
+ *	?  the page tables and the processor do not agree about that
+ *	h  highmem, which the direct map does not cover
+ *	.  no memory, or not memory that the page allocator hands out
+ *
+ * This is what is so when the byte is read. Nothing keeps it from changing.
+ *
+ * A write to /sys/kernel/debug/secretmem/split splits one large page of the direct
+ * map, for tests that let the allocation of the page table fail.
+ */
+
+#include <linux/debugfs.h>
+#include <linux/fs.h>
+#include <linux/gfp.h>
+#include <linux/init.h>
+#include <linux/list.h>
+#include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/page-flags.h>
+#include <linux/sched.h>
+#include <linux/set_memory.h>
+#include <linux/uaccess.h>
+
+#include <asm/cacheflush.h>
+#include <asm/tlbflush.h>
+
+#include "secretmem_test.h"
+
+#define LARGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define LARGE_NR	(PMD_SIZE / PAGE_SIZE)
+
+static char direct_map_state(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	bool present;
+
+	if (!page || PageReserved(page))
+		return '.';
+	if (PageHighMem(page))
+		return 'h';
+
+	present = kernel_page_present(page);
+	if (can_read_first(page) != present || can_read_last(page) != present)
+		return '?';
+	return present ? 'r' : '-';
+}
+
+static ssize_t direct_map_read(struct file *file, char __user *buf,
+			       size_t count, loff_t *ppos)
+{
+	char state[128];
+	size_t done, n;
+
+	for (done = 0; done < count; done += n) {
+		for (n = 0; n < min(count - done, sizeof(state)) &&
+		     *ppos + n < max_pfn; n++)
+			state[n] = direct_map_state(*ppos + n);
+		if (!n)
+			break;
+		if (copy_to_user(buf + done, state, n))
+			return done ? done : -EFAULT;
+		*ppos += n;
+		if (signal_pending(current))
+			return done + n;
+		cond_resched();
+	}
+	return done;
+}
+
+static const struct file_operations direct_map_fops = {
+	.read	= direct_map_read,
+	.llseek	= default_llseek,
+};
+
+/* As it was before? */
+static bool is_whole(struct page *large)
+{
+	int i;
+
+	for (i = 0; i < LARGE_NR; i++)
+		if (direct_map_state(page_to_pfn(large + i)) != 'r')
+			return false;
+	return mapped_by_large_page(large);
+}
+
+static int split(struct page *large)
+{
+	int err = set_direct_map_valid_noflush(large + 1, 1, false);
+
+	if (err)
+		return is_whole(large) ? err : -EIO;
+	flush_tlb_all();
+	return set_direct_map_valid_noflush(large + 1, 1, true);
+}
+
+/*
+ * Splits one large page. -EAGAIN if no memory can be had, -ENXIO if there are no
+ * large pages left, -ENOMEM if it could not be split and is as before, and -EIO
+ * if it is not.
+ */
+static int split_one(void)
+{
+	struct page *page, *next;
+	LIST_HEAD(tried);
+	int err = -ENXIO;
+
+	while (err == -ENXIO) {
+		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY,
+				   LARGE_ORDER);
+		if (!page) {
+			err = list_empty(&tried) ? -EAGAIN : -ENXIO;
+			break;
+		}
+		list_add(&page->lru, &tried);
+		if (mapped_by_large_page(page))
+			err = split(page);
+	}
+	list_for_each_entry_safe(page, next, &tried, lru)
+		__free_pages(page, LARGE_ORDER);
+	return err;
+}
+
+static ssize_t split_write(struct file *file, const char __user *buf,
+			   size_t count, loff_t *ppos)
+{
+	int err = split_one();
+
+	return err ?: count;
+}
+
+static const struct file_operations split_fops = {
+	.write	= split_write,
+};
+
+static int __init secretmem_debug_init(void)
+{
+	struct dentry *dir = debugfs_create_dir("secretmem", NULL);
+
+	debugfs_create_file("direct_map", 0400, dir, NULL, &direct_map_fops);
+	debugfs_create_file("split", 0200, dir, NULL, &split_fops);
+	return 0;
+}
+late_initcall(secretmem_debug_init);

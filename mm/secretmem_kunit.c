@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of set_direct_map_valid_noflush(): it changes the pages it is asked to
+ * change, all of them and no other, whatever large pages they lie in.
+ */
+
+#include <kunit/test.h>
+#include <linux/atomic.h>
+#include <linux/completion.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/set_memory.h>
+
+#include <asm/tlbflush.h>
+
+#include "secretmem_test.h"
+
+/* A large page of the direct map, and a block of two of them. */
+#define LEAF_NR		((int)(PMD_SIZE / PAGE_SIZE))
+#define BLOCK_NR	(2 * LEAF_NR)
+#define BLOCK_ORDER	(PMD_SHIFT - PAGE_SHIFT + 1)
+/* How many large pages two threads split. */
+#define SPLITS		64
+
+/* Of the block, is all readable but @nr pages from @first? */
+static void expect_unmapped(struct kunit *test, struct page *block, int first,
+			    int nr)
+{
+	int i;
+
+	for (i = 0; i < BLOCK_NR; i++) {
+		bool mapped = i < first || i >= first + nr;
+
+		if (can_read_first(block + i) == mapped &&
+		    kernel_page_present(block + i) == mapped)
+			continue;
+		KUNIT_FAIL(test, "page %d is %sreadable and %spresent", i,
+			   can_read_first(block + i) ? "" : "not ",
+			   kernel_page_present(block + i) ? "" : "not ");
+		return;
+	}
+}
+
+static void unmap_and_map(struct kunit *test, struct page *block, int first,
+			  int nr)
+{
+	struct page *page = block + first;
+
+	KUNIT_ASSERT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, false));
+	flush_tlb_all();
+	expect_unmapped(test, block, first, nr);
+
+	/* What is mapped already stays so. */
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
+	expect_unmapped(test, block, 0, 0);
+}
+
+static void whole_large_pages_are_not_split(struct kunit *test)
+{
+	struct page *block = test->priv;
+	bool first = mapped_by_large_page(block);
+	bool second = mapped_by_large_page(block + LEAF_NR);
+
+	unmap_and_map(test, block, 0, LEAF_NR);
+	unmap_and_map(test, block, LEAF_NR, LEAF_NR);
+	unmap_and_map(test, block, 0, BLOCK_NR);
+	KUNIT_EXPECT_EQ(test, first, mapped_by_large_page(block));
+	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(block + LEAF_NR));
+	kunit_info(test, "%d large pages stayed whole\n", first + second);
+}
+
+static void large_page_is_split_in_part_only(struct kunit *test)
+{
+	struct page *block = test->priv;
+	bool second = mapped_by_large_page(block + LEAF_NR);
+
+	unmap_and_map(test, block, 1, 1);
+	KUNIT_EXPECT_FALSE(test, mapped_by_large_page(block));
+	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(block + LEAF_NR));
+}
+
+static void unmapped_large_page_is_mapped_in_parts(struct kunit *test)
+{
+	struct page *block = test->priv;
+	int i;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			set_direct_map_valid_noflush(block, BLOCK_NR, false));
+	flush_tlb_all();
+	for (i = 0; i < BLOCK_NR; i++) {
+		if (i == LEAF_NR - 1 || i == LEAF_NR + 1)
+			expect_unmapped(test, block, i, BLOCK_NR - i);
+		KUNIT_ASSERT_EQ(test, 0,
+				set_direct_map_valid_noflush(block + i, 1, true));
+	}
+	expect_unmapped(test, block, 0, 0);
+}
+
+static void ranges_have_exact_ends(struct kunit *test)
+{
+	static const struct {
+		int first;
+		int nr;
+	} range[] = {
+		{ 0, 1 },
+		{ LEAF_NR - 1, 1 },
+		{ LEAF_NR, 1 },
+		{ BLOCK_NR - 1, 1 },
+		{ 1, LEAF_NR - 1 },
+		{ 0, LEAF_NR - 1 },
+		{ LEAF_NR - 3, 7 },
+		{ 1, BLOCK_NR - 2 },
+		{ 0, BLOCK_NR },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(range); i++)
+		unmap_and_map(test, test->priv, range[i].first, range[i].nr);
+}
+
+/* The last page of a large page, unmapped by a thread of its own. */
+struct last_page {
+	struct page *page;
+	atomic_t arrived;
+	struct completion done;
+	int err;
+};
+
+static void meet(atomic_t *arrived)
+{
+	atomic_inc(arrived);
+	while (atomic_read(arrived) < 2)
+		cond_resched();
+}
+
+static int unmap_last_page(void *data)
+{
+	struct last_page *last = data;
+
+	meet(&last->arrived);
+	last->err = set_direct_map_valid_noflush(last->page, 1, false);
+	complete(&last->done);
+	return 0;
+}
+
+/* Both find a large page that has to be split, for a page of their own. */
+static void unmap_both_ends(struct kunit *test, struct page *large)
+{
+	struct last_page last = { .page = large + LEAF_NR - 1 };
+	struct task_struct *thread;
+	int i, err;
+
+	init_completion(&last.done);
+	thread = kthread_run(unmap_last_page, &last, "set_direct_map");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
+	meet(&last.arrived);
+	err = set_direct_map_valid_noflush(large, 1, false);
+	wait_for_completion(&last.done);
+	flush_tlb_all();
+
+	KUNIT_EXPECT_EQ(test, 0, err);
+	KUNIT_EXPECT_EQ(test, 0, last.err);
+	for (i = 0; i < LEAF_NR; i++) {
+		bool mapped = i && i != LEAF_NR - 1;
+
+		KUNIT_EXPECT_EQ(test, mapped, can_read_first(large + i));
+	}
+
+	set_direct_map_valid_noflush(large, 1, true);
+	set_direct_map_valid_noflush(last.page, 1, true);
+}
+
+static void large_page_is_split_by_two_at_once(struct kunit *test)
+{
+	struct page *large[SPLITS] = { };
+	int i, split = 0;
+
+	/* All at the same time, or the first would be the second as well. */
+	for (i = 0; i < SPLITS; i++)
+		large[i] = alloc_pages(GFP_KERNEL | __GFP_NOWARN,
+				       BLOCK_ORDER - 1);
+	for (i = 0; i < SPLITS && large[i]; i++) {
+		split += mapped_by_large_page(large[i]);
+		unmap_both_ends(test, large[i]);
+	}
+	kunit_info(test, "%d large pages were split\n", split);
+	for (i = 0; i < SPLITS && large[i]; i++)
+		__free_pages(large[i], BLOCK_ORDER - 1);
+}
+
+static int set_direct_map_init(struct kunit *test)
+{
+	/* No test without it, and none that passes. */
+	if (!can_set_direct_map())
+		return -EOPNOTSUPP;
+	test->priv = alloc_pages(GFP_KERNEL, BLOCK_ORDER);
+	return test->priv ? 0 : -ENOMEM;
+}
+
+static void set_direct_map_exit(struct kunit *test)
+{
+	if (test->priv)
+		__free_pages(test->priv, BLOCK_ORDER);
+}
+
+static struct kunit_case set_direct_map_cases[] = {
+	KUNIT_CASE(whole_large_pages_are_not_split),
+	KUNIT_CASE(large_page_is_split_in_part_only),
+	KUNIT_CASE(unmapped_large_page_is_mapped_in_parts),
+	KUNIT_CASE(ranges_have_exact_ends),
+	KUNIT_CASE(large_page_is_split_by_two_at_once),
+	{ }
+};
+
+static struct kunit_suite set_direct_map_suite = {
+	.name		= "set_direct_map",
+	.init		= set_direct_map_init,
+	.exit		= set_direct_map_exit,
+	.test_cases	= set_direct_map_cases,
+};
+
+kunit_test_suite(set_direct_map_suite);
