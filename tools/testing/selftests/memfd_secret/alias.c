@@ -113,6 +113,9 @@ static bool scan(struct kcore_search *search, int nr)
 			printf(", %lu of the secret", search[SECRET].where[kind]);
 		printf("\n");
 	}
+	if (scan.hidden)
+		ksft_print_msg("%s: %llu KiB not in /proc/kcore\n",
+			       kcore_kind_name[KCORE_VMALLOC], scan.hidden >> 10);
 	return true;
 }
 

@@ -484,6 +484,9 @@ static void search_kernel(void)
 			       kcore_kind_name[kind], scan.bytes[kind] >> 10,
 			       ordinary->where[kind], secret->where[kind]);
 	}
+	if (scan.hidden)
+		printf("    %-22s %8llu KiB  not in /proc/kcore\n",
+		       kcore_kind_name[KCORE_VMALLOC], scan.hidden >> 10);
 }
 
 /* Pages of the bulk that the host finds in RAM; -1 if that is not known. */

@@ -3,7 +3,11 @@
  * For a kernel that was not asked for secret memory, or can not have it.
  */
 #define _GNU_SOURCE
+#include <sys/klog.h>
+
 #include "testing.h"
+
+#define READ_ALL 3	/* of klogctl() */
 
 TEST(disabled_system_call_is_ENOSYS)
 {
@@ -21,6 +25,25 @@ TEST(disabled_system_call_does_not_look_at_flags)
 		EXPECT_EQ(-1, memfd_secret(1u << bit));
 		EXPECT_STREQ("ENOSYS", strerrorname_np(errno));
 	}
+}
+
+/* One line that says why, if the feature was asked for; else no word of it. */
+TEST(disabled_system_call_is_explained_in_the_log)
+{
+	static char cmdline[4096], log[1 << 20];
+	char *line;
+	bool asked;
+
+	ASSERT_EQ(0, read_text("/proc/cmdline", cmdline, sizeof(cmdline)));
+	asked = strstr(cmdline, "secretmem.enable=1");
+	ASSERT_LT(0, klogctl(READ_ALL, log, sizeof(log) - 1));
+
+	line = strstr(log, "secretmem: ");
+	EXPECT_EQ(asked, !!line);
+	if (!line)
+		return;
+	EXPECT_EQ(line, strstr(log, "secretmem: disabled: "));
+	EXPECT_EQ(NULL, strstr(line + 1, "secretmem: "));
 }
 
 TEST_HARNESS_MAIN

@@ -8,7 +8,13 @@
 #include "inject.h"
 
 /* Where no page table is yet; only a hint. */
+#if __SIZEOF_LONG__ == 4
+#define FAR_AWAY 0x40000000UL
+#elif defined(__riscv)
+#define FAR_AWAY 0x1000000000UL
+#else
 #define FAR_AWAY 0x100000000000UL
+#endif
 /* A page whose place in the page cache takes several levels of nodes. */
 #define FAR_INSIDE ((off_t)0x12345678000)
 

@@ -6,7 +6,9 @@
  * direct map), for the kernel image and for the memory map are read from end to
  * end. The segments for vmalloc areas and modules are terabytes of nothing with
  * a few areas in it, of which /proc/vmallocinfo is the list. Areas of devices
- * are left out: /proc/kcore shows them as zeros anyway.
+ * are left out: /proc/kcore shows them as zeros anyway. What lies below the direct
+ * map, as these areas do on RISC-V, has a negative offset in the file, at which
+ * nobody can read.
  *
  * Where the kernel can not read an address, /proc/kcore has zeros. A read that
  * fails altogether makes the scan fail, and so does a direct map smaller than
@@ -329,6 +331,14 @@ static enum kcore_kind kind_of(const struct kcore *kcore,
 	return KCORE_DIRECT_MAP;
 }
 
+/* How much memory the direct map covers: not all of it if there is highmem. */
+static unsigned long long direct_map_size(void)
+{
+	long low = meminfo_kb("LowTotal");
+
+	return (low < 0 ? meminfo_kb("MemTotal") : low) * 1024ULL;
+}
+
 /*
  * Reading
  */
@@ -389,6 +399,11 @@ static int scan_range(struct kcore *kcore, const struct elf_phdr *segment,
 	return 0;
 }
 
+static bool can_be_read(const struct elf_phdr *segment)
+{
+	return (off_t)segment->p_offset >= 0;
+}
+
 static int scan_areas(struct kcore *kcore, const struct elf_phdr *segment)
 {
 	unsigned long last = segment->p_vaddr + (segment->p_memsz - 1);
@@ -398,6 +413,10 @@ static int scan_areas(struct kcore *kcore, const struct elf_phdr *segment)
 
 		if (area->start < segment->p_vaddr || area->end - 1 > last)
 			continue;
+		if (!can_be_read(segment)) {
+			kcore->scan->hidden += area->end - area->start;
+			continue;
+		}
 		if (scan_range(kcore, segment, area->start, area->end,
 			       KCORE_VMALLOC))
 			return -1;
@@ -415,6 +434,8 @@ static int scan_segment(struct kcore *kcore, const struct elf_phdr *segment)
 		return 0;
 	if (kind == KCORE_VMALLOC)
 		return scan_areas(kcore, segment);
+	if (!can_be_read(segment))
+		return 0;
 	return scan_range(kcore, segment, segment->p_vaddr & ~page_mask,
 			  (segment->p_vaddr + segment->p_memsz + page_mask) &
 			  ~page_mask, kind);
@@ -433,7 +454,7 @@ static int clear_kernel_buffer(struct kcore *kcore)
 
 static int scan_segments(struct kcore *kcore)
 {
-	unsigned long long memory = meminfo_kb("MemTotal") * 1024ULL;
+	unsigned long long memory = direct_map_size();
 	unsigned long long vmalloc = 0;
 
 	for (size_t n = 0; n < kcore->nr_segments; n++) {
@@ -442,7 +463,7 @@ static int scan_segments(struct kcore *kcore)
 	}
 	for (size_t n = 0; n < kcore->nr_areas; n++)
 		vmalloc += kcore->area[n].end - kcore->area[n].start;
-	if (kcore->scan->bytes[KCORE_VMALLOC] != vmalloc)
+	if (kcore->scan->bytes[KCORE_VMALLOC] + kcore->scan->hidden != vmalloc)
 		return fail(kcore, "a vmalloc area is in no segment, or in two");
 	if (kcore->scan->bytes[KCORE_DIRECT_MAP] < memory)
 		return fail(kcore, "%llu MiB of %llu MiB memory read",

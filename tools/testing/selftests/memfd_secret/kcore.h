@@ -51,10 +51,12 @@ struct kcore_search {
 /**
  * struct kcore_scan - what was read
  * @bytes: how many, by kind of address
+ * @hidden: how many bytes of vmalloc areas /proc/kcore has no way to show
  * @error: why the scan proves nothing, where kcore_scan() returned -1
  */
 struct kcore_scan {
 	unsigned long long bytes[KCORE_KINDS];
+	unsigned long long hidden;
 	char error[120];
 };
 

@@ -244,6 +244,16 @@ static inline unsigned long long page_frame(const void *p)
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
+/* Such a kernel takes free pages off the direct map as well. */
+static inline bool frees_unmap(void)
+{
+	char line[4096];
+
+	return !read_text("/proc/cmdline", line, sizeof(line)) &&
+	       (strstr(line, "debug_pagealloc=on") ||
+		strstr(line, "debug_pagealloc=1"));
+}
+
 /* Give up one capability for good. */
 static inline int drop_capability(int cap)
 {

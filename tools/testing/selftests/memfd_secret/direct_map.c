@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the kernel itself can read, asked from inside: a secret page can not be
+ * read at its address in the direct map, its neighbours can, and all of it can
+ * once the file is closed. Needs a kernel with DEBUG_SECRETMEM.
+ *
+ * ROUNDS in the environment is how often the last test takes and frees its
+ * memory; 4 if it is not set.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <sys/resource.h>
+
+#include "testing.h"
+#include "inject.h"
+
+#define DIRECT_MAP	"/sys/kernel/debug/secretmem/direct_map"
+#define SPLIT		"/sys/kernel/debug/secretmem/split"
+#define READABLE	'r'
+#define UNREADABLE	'-'
+#define DISAGREE	'?'
+
+#define FILES		256
+#define BIG		(64UL << 20)
+#define SLACK_KB	1024
+
+#define LINES		8192
+
+/* One byte for each page frame, as DIRECT_MAP has it. */
+struct frames {
+	char *state;
+	size_t nr;
+};
+
+static struct frames read_frames(void)
+{
+	struct frames frames = { };
+	size_t room = 1 << 22;
+	int fd = open(DIRECT_MAP, O_RDONLY | O_CLOEXEC);
+	ssize_t n = -1;
+
+	frames.state = malloc(room);
+	while (fd >= 0 && frames.state && frames.nr < room &&
+	       (n = read(fd, frames.state + frames.nr, room - frames.nr)) > 0)
+		frames.nr += n;
+	if (n)
+		abort();
+	close(fd);
+	return frames;
+}
+
+static size_t count_frames(const struct frames *frames, char state)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < frames->nr; i++)
+		count += frames->state[i] == state;
+	return count;
+}
+
+/* What the kernel makes of the page at @p. */
+static char state_of(const struct frames *frames, const void *p)
+{
+	unsigned long long frame = page_frame(p);
+
+	return frame && frame < frames->nr ? frames->state[frame] : 0;
+}
+
+/* Of @size bytes at @p, how many pages are in this state? */
+static size_t count_pages(const struct frames *frames, const char *p,
+			  size_t size, char state)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < size; i += page_size)
+		count += state_of(frames, p + i) == state;
+	return count;
+}
+
+static bool may_lack_large_pages(void)
+{
+#ifdef __aarch64__
+	return true;
+#else
+	return frees_unmap();
+#endif
+}
+
+FIXTURE(direct_map) {
+};
+
+FIXTURE_SETUP(direct_map)
+{
+	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1024, 1024 }));
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+}
+
+FIXTURE_TEARDOWN(direct_map)
+{
+}
+
+TEST_F(direct_map, secret_pages_are_unreadable_and_ordinary_ones_readable)
+{
+	const size_t size = 64 * page_size;
+	char *secret = map_secret(size), *plain = map_plain(size);
+	struct frames frames;
+	size_t i;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	ASSERT_NE(MAP_FAILED, (void *)secret);
+	ASSERT_NE(MAP_FAILED, (void *)plain);
+	/* Half of the pages are only read. */
+	for (i = 0; i < size; i += 2 * page_size) {
+		ASSERT_EQ(0, probe_read(secret + i));
+		secret[i + page_size] = 1;
+	}
+	memset(plain, 1, size);
+
+	frames = read_frames();
+	EXPECT_EQ(size / page_size,
+		  count_pages(&frames, secret, size, UNREADABLE));
+	/* Ordinary memory may be highmem; no secret page is. */
+	EXPECT_EQ(size / page_size,
+		  count_pages(&frames, plain, size, READABLE) +
+		  count_pages(&frames, plain, size, 'h'));
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	free(frames.state);
+}
+
+/*
+ * Pages of one-page files lie side by side. With every other file closed each
+ * secret page is between two that have come back.
+ */
+TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
+{
+	size_t both_sides = 0, unreadable;
+	unsigned long long frame;
+	struct frames frames;
+	char *page[FILES];
+	int i;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	if (frees_unmap())
+		SKIP(return, "debug_pagealloc unmaps free pages");
+
+	for (i = 0; i < FILES; i++) {
+		page[i] = map_secret(page_size);
+		ASSERT_NE(MAP_FAILED, (void *)page[i]);
+		fill(page[i], page_size, i);
+	}
+	for (i = 1; i < FILES; i += 2)
+		ASSERT_EQ(0, munmap(page[i], page_size));
+
+	frames = read_frames();
+	unreadable = count_frames(&frames, UNREADABLE);
+	for (i = 0; i < FILES; i += 2) {
+		frame = page_frame(page[i]);
+		ASSERT_LT(frame + 1, frames.nr);
+		EXPECT_EQ(UNREADABLE, frames.state[frame]);
+		both_sides += frames.state[frame - 1] == READABLE &&
+			      frames.state[frame + 1] == READABLE;
+		EXPECT_TRUE(is_filled(page[i], page_size, i));
+	}
+	/* These pages and no other: so each neighbour is one of them, or is read. */
+	EXPECT_EQ(FILES / 2, unreadable);
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	EXPECT_LT(FILES / 8, both_sides);
+	free(frames.state);
+}
+
+TEST_F(direct_map, all_is_readable_again_after_close)
+{
+	const size_t size = 2 * BIG / 16;
+	struct frames before, during, after;
+	char *secret;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	if (frees_unmap())
+		SKIP(return, "debug_pagealloc unmaps free pages");
+
+	before = read_frames();
+	secret = map_secret(size);
+	ASSERT_NE(MAP_FAILED, (void *)secret);
+	memset(secret, 1, size);
+	during = read_frames();
+	EXPECT_EQ(0, munmap(secret, size));
+	after = read_frames();
+
+	EXPECT_EQ(0, count_frames(&before, UNREADABLE));
+	EXPECT_EQ(size / page_size, count_frames(&during, UNREADABLE));
+	EXPECT_EQ(0, count_frames(&after, UNREADABLE));
+	EXPECT_EQ(0, count_frames(&after, DISAGREE));
+	EXPECT_EQ(count_frames(&before, READABLE),
+		  count_frames(&after, READABLE));
+	free(before.state);
+	free(during.state);
+	free(after.state);
+}
+
+/*
+ * To split a large page of the direct map takes a page table. Without one the
+ * page is as it was, as the kernel sees for itself.
+ */
+TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
+{
+	int split = open(SPLIT, O_WRONLY | O_CLOEXEC);
+	int fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	int n, err, failed = 0;
+	char text[16] = "";
+
+	if (split < 0)
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	if (write(split, "1", 1) < 0 && errno == ENXIO && may_lack_large_pages())
+		SKIP(return, "no large pages in the direct map");
+	if (!inject_failures(0))
+		SKIP(return, "kernel without FAULT_INJECTION");
+
+	/* The n-th allocation fails, until there are not that many. */
+	for (n = 1; n < 1000; n++) {
+		snprintf(text, sizeof(text), "%d", n);
+		ASSERT_LT(0, pwrite(fail_nth, text, strlen(text), 0));
+		err = write(split, "1", 1) < 0 ? errno : 0;
+		EXPECT_NE(EIO, err);
+		failed += err == ENOMEM;
+		ASSERT_LT(0, pread(fail_nth, text, sizeof(text), 0));
+		if (atoi(text))
+			break;
+	}
+	EXPECT_EQ(0, err);
+	EXPECT_LT(0, failed);
+	ASSERT_LT(0, pwrite(fail_nth, "0", 1, 0));
+	inject_failures(0);
+}
+
+/* Nor does any other allocation that fails. */
+TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
+{
+	const size_t size = 16 << 20;
+	struct frames frames;
+	size_t i, failed = 0;
+	char *secret;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	if (frees_unmap())
+		SKIP(return, "debug_pagealloc unmaps free pages");
+	if (!inject_failures(30))
+		SKIP(return, "kernel without FAULT_INJECTION");
+
+	secret = map_secret(size);
+	ASSERT_NE(MAP_FAILED, (void *)secret);
+	inject_here(true);
+	for (i = 0; i < size; i += page_size)
+		failed += !kernel_touch(secret + i);
+	inject_here(false);
+	inject_failures(0);
+
+	EXPECT_LT(0, failed);
+	EXPECT_EQ(size / page_size - failed, resident_pages(secret, size));
+	frames = read_frames();
+	EXPECT_EQ(size / page_size - failed, count_frames(&frames, UNREADABLE));
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	free(frames.state);
+
+	EXPECT_EQ(0, munmap(secret, size));
+	frames = read_frames();
+	EXPECT_EQ(0, count_frames(&frames, UNREADABLE));
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	free(frames.state);
+}
+
+/*
+ * The kernel's own dump of its page tables
+ */
+
+/* Addresses of the direct map that are mapped alike. */
+struct range {
+	unsigned long start;
+	unsigned long end;
+	char attributes[64];
+};
+
+struct dump {
+	struct range range[LINES];
+	size_t nr;
+};
+
+/* Sizes, physical addresses and levels: a large page may be split by now. */
+static bool says_how_large(const char *word)
+{
+	static const char * const how_large[] = {
+		"pgd", "p4d", "pud", "pmd", "pte", "PSE", "BLK", "CON",
+	};
+	size_t i;
+
+	if (isdigit(word[0]))
+		return true;
+	for (i = 0; i < ARRAY_SIZE(how_large); i++)
+		if (!strcasecmp(word, how_large[i]))
+			return true;
+	return false;
+}
+
+static void add_range(struct dump *dump, const struct range *range)
+{
+	struct range *last = &dump->range[dump->nr - 1];
+
+	if (dump->nr && last->end == range->start &&
+	    !strcmp(last->attributes, range->attributes)) {
+		last->end = range->end;
+		return;
+	}
+	if (dump->nr == LINES)
+		abort();
+	dump->range[dump->nr++] = *range;
+}
+
+/*
+ * All architectures' dumps are alike, but for the name of the direct map. On
+ * arm64 it is the first thing there is, and its start may have no marker.
+ */
+static bool is_direct_map(const char *marker)
+{
+	return strcasestr(marker, "[ Low Kernel Mapping ]") ||
+	       strcasestr(marker, "[ Kernel Mapping ]") ||
+	       strcasestr(marker, "[ Linear Mapping ]") ||
+	       strcasestr(marker, "[ Linear Mapping start ]");
+}
+
+static bool read_dump(struct dump *dump)
+{
+	FILE *f = fopen("/sys/kernel/debug/kernel_page_tables", "re") ?:
+		  fopen("/sys/kernel/debug/page_tables/kernel", "re");
+	char line[256], *word;
+	bool inside = true;
+	struct range range;
+	int len;
+
+	dump->nr = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "---[", 4))
+			inside = is_direct_map(line);
+		if (!inside || sscanf(line, "0x%lx-0x%lx%n", &range.start,
+				      &range.end, &len) != 2)
+			continue;
+		range.attributes[0] = '\0';
+		for (word = strtok(line + len, " \t\n"); word;
+		     word = strtok(NULL, " \t\n"))
+			if (!says_how_large(word)) {
+				strcat(range.attributes, word);
+				strcat(range.attributes, " ");
+			}
+		add_range(dump, &range);
+	}
+	if (f)
+		fclose(f);
+	return dump->nr;
+}
+
+/* The first range in which they differ goes to the log. */
+static bool same_dumps(struct __test_metadata *_metadata,
+		       const struct dump *a, const struct dump *b)
+{
+	size_t i;
+
+	for (i = 0; i < a->nr && i < b->nr; i++) {
+		const struct range *x = &a->range[i], *y = &b->range[i];
+
+		if (x->start == y->start && x->end == y->end &&
+		    !strcmp(x->attributes, y->attributes))
+			continue;
+		TH_LOG("%#lx-%#lx %s became %#lx-%#lx %s", x->start, x->end,
+		       x->attributes, y->start, y->end, y->attributes);
+		return false;
+	}
+	return a->nr == b->nr;
+}
+
+static int rounds(void)
+{
+	return atoi(getenv("ROUNDS") ?: "4");
+}
+
+TEST_F_TIMEOUT(direct_map, page_tables_are_as_before_and_do_not_grow, 3600)
+{
+	static struct dump before, during, after;
+	long free_kb = 0;
+	char *secret;
+	int round;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	if (frees_unmap())
+		SKIP(return, "debug_pagealloc unmaps free pages");
+	ASSERT_TRUE(read_dump(&before));
+
+	for (round = 0; round < rounds(); round++) {
+		secret = map_secret(BIG);
+		ASSERT_NE(MAP_FAILED, (void *)secret);
+		memset(secret, round + 1, BIG);
+		if (!round)
+			EXPECT_TRUE(read_dump(&during));
+		ASSERT_EQ(0, munmap(secret, BIG));
+		/* Large pages are split in the first round, and stay so. */
+		if (!round)
+			free_kb = read_field("/proc/meminfo", "MemFree");
+	}
+
+	ASSERT_TRUE(read_dump(&after));
+	EXPECT_TRUE(same_dumps(_metadata, &before, &after));
+	EXPECT_FALSE(before.nr == during.nr) {
+		TH_LOG("the dump does not even show secret pages");
+	}
+	EXPECT_LT(free_kb - SLACK_KB, read_field("/proc/meminfo", "MemFree"));
+}
+
+TEST_HARNESS_MAIN
