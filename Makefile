@@ -3,7 +3,9 @@
 # The commands of this project; "make help" lists them. The work is done by
 # scripts/ and, in the kernel tree they make, by tools/testing/selftests/memfd_secret/qemu.
 
-ARCH ?= x86_64
+# For check, if given: the only architecture.
+ONLY_ARCH := $(ARCH)
+ARCH := $(or $(ARCH),x86_64)
 BUILD ?= build
 ifneq ($(words $(CURDIR) $(BUILD)),2)
 $(error $(CURDIR), $(BUILD): the kernel can not be built in a folder with a space in its name)
@@ -18,12 +20,13 @@ export ARGS PROG APPEND
 ifneq ($(LINUX),)
 override LINUX := $(abspath $(LINUX))
 endif
-ifeq ($(filter $(ARCH),x86_64),)
-$(error ARCH=$(ARCH): not yet; there is x86_64)
+ARCHES := x86_64 i386 arm64 riscv64
+ifeq ($(filter $(ARCH),$(ARCHES)),)
+$(error ARCH=$(ARCH): there are $(ARCHES))
 endif
 
 # The others are exported where they are given, on the command line or in the environment.
-export ARCH BUILD
+export ARCH ARCHES BUILD ONLY_ARCH
 # Everything below reads the environment, and no kernel makefile may take these for its own.
 MAKEOVERRIDES :=
 
@@ -45,6 +48,7 @@ help:
 	@echo '                            (make turns every status but 0 into 2)'
 	@echo '  make shell                a prompt in that kernel; exit ends it'
 	@echo '  make check                all tests; ends with "N passed, N failed, N skipped"'
+	@echo '  make check ARCH=arm64     the boots of one architecture'
 	@echo '  make check KERNEL=kasan TEST=race'
 	@echo '                            one kernel, one test, or both'
 	@echo '  make gates                the checks of the series, which need no boot'
@@ -55,7 +59,7 @@ help:
 	@echo '  make clean                remove what is built, but not the kernel tree'
 	@echo '  make distclean            remove all of build/, the tree with your commits too'
 	@echo 'Settings:'
-	@echo '  ARCH=x86_64               the architecture (so far the only one)'
+	@echo '  ARCH=x86_64               x86_64, i386, arm64 or riscv64'
 	@echo '  KERNEL=plain              plain, lockdep, kasan, or without (the feature)'
 	@echo '  SMP=1 MEM=512M            processors and memory of the guest'
 	@echo '  APPEND="words"            for the kernel command line; -word leaves a default one'
@@ -112,7 +116,7 @@ guest-check guest-negative:
 	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS)
 
 clean:
-	rm -rf $(BUILD)/x86_64-* $(BUILD)/log $(BUILD)/series
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/series
 
 distclean:
 	rm -rf $(BUILD)
