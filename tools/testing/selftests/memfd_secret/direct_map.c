@@ -14,7 +14,6 @@
 #include "testing.h"
 #include "inject.h"
 
-#define DIRECT_MAP	"/sys/kernel/debug/secretmem/direct_map"
 #define SPLIT		"/sys/kernel/debug/secretmem/split"
 #define READABLE	'r'
 #define UNREADABLE	'-'
@@ -174,7 +173,7 @@ TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
 
 TEST_F(direct_map, all_is_readable_again_after_close)
 {
-	const size_t size = 2 * BIG / 16;
+	const size_t size = 8 << 20;
 	struct frames before, during, after;
 	char *secret;
 

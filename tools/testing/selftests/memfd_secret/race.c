@@ -4,28 +4,15 @@
  * fought for, 5000 if it says nothing; the other tests follow in proportion.
  */
 #define _GNU_SOURCE
-#include "testing.h"
+#include "threads.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <sys/uio.h>
 
 #include "inject.h"
 
-/* A million races in an emulated machine with a debug kernel take long. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 7200
-
 /* Pages of one file before the next one is taken. */
 #define PAGES 256
-
-static long races(void)
-{
-	const char *text = getenv("RACES");
-	long n = text ? atol(text) : 0;
-
-	return n > 0 ? n : 5000;
-}
 
 /*
  * Two threads meet before each race. Spinning makes them start together; with
@@ -50,25 +37,10 @@ static void meet(struct meeting *meeting)
 }
 
 static struct meeting start, finish;
-static bool stop;
 
-static bool stopped(void)
-{
-	return __atomic_load_n(&stop, __ATOMIC_SEQ_CST);
-}
-
-/*
- * What one thread of a pair does with the current file, and what both saw go
- * wrong; the first thread makes and checks the files between the meetings.
- */
+/* The current file: the first thread makes and checks it between the meetings. */
 static int fd;
 static char *mem;
-static int wrong;
-
-static void complain(void)
-{
-	__atomic_add_fetch(&wrong, 1, __ATOMIC_SEQ_CST);
-}
 
 /* Without the other thread: a file of @size bytes and a mapping of it. */
 static bool next_file(off_t size, size_t length)

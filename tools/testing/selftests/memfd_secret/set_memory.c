@@ -9,19 +9,13 @@
  * if it says nothing. Filters are loaded as long as that takes.
  */
 #define _GNU_SOURCE
-#include "testing.h"
+#include "threads.h"
 
 #include <linux/filter.h>
-#include <pthread.h>
 #include <sys/socket.h>
-
-/* A million pages in an emulated machine with a debug kernel take long. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 7200
 
 #define JIT_ENABLE	"/proc/sys/net/core/bpf_jit_enable"
 #define OPTMEM_MAX	"/proc/sys/net/core/optmem_max"
-#define DIRECT_MAP	"/sys/kernel/debug/secretmem/direct_map"
 
 /* Instructions of a filter, of which four say what it does. */
 #define FILTER_MIN 4
@@ -33,28 +27,10 @@
 
 #define CHUNK 65536
 
-static long races(void)
-{
-	const char *text = getenv("RACES");
-	long n = text ? atol(text) : 0;
-
-	return n > 0 ? n : 5000;
-}
-
-static bool stop;
-
-static bool stopped(void)
-{
-	return __atomic_load_n(&stop, __ATOMIC_SEQ_CST);
-}
-
-/* What all threads saw go wrong. */
-static int wrong;
-
 static void check(bool right)
 {
 	if (!right)
-		__atomic_add_fetch(&wrong, 1, __ATOMIC_SEQ_CST);
+		complain();
 }
 
 /*

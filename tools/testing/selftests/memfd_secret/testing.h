@@ -22,6 +22,9 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #endif
 
+/* What the kernel can read, with DEBUG_SECRETMEM: see mm/secretmem_debug.c. */
+#define DIRECT_MAP "/sys/kernel/debug/secretmem/direct_map"
+
 static size_t page_size;
 
 /*
