@@ -68,7 +68,7 @@ help:
 	@echo '  ACCEL=tcg                 or kvm'
 	@echo '  LINUX=path                a Linux 5.10 tree or tarball, instead of fetching it'
 	@echo '  BUILD=build               folder for all that is built'
-	@echo '  JOBS=n                    compilers at a time'
+	@echo '  JOBS=n                    compilers at a time, and processors for guests'
 
 # What is said on the way is no output of the program that run is for.
 setup:
