@@ -187,6 +187,7 @@ static void large_page_is_split_by_two_at_once(struct kunit *test)
 		split += mapped_by_large_page(large[i]);
 		unmap_both_ends(test, large[i]);
 	}
+	KUNIT_EXPECT_NE(test, 0, i);
 	kunit_info(test, "%d large pages were split\n", split);
 	for (i = 0; i < SPLITS && large[i]; i++)
 		__free_pages(large[i], BLOCK_ORDER - 1);
