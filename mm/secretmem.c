@@ -22,16 +22,23 @@
 
 #define pr_fmt(fmt) "secretmem: " fmt
 
+#include <linux/export.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/magic.h>
+#include <linux/memory.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/moduleparam.h>
 #include <linux/mount.h>
+#include <linux/notifier.h>
+#include <linux/page-flags.h>
 #include <linux/pagemap.h>
+#include <linux/preempt.h>
 #include <linux/pseudo_fs.h>
 #include <linux/rwsem.h>
 #include <linux/secretmem.h>
@@ -117,6 +124,8 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 
 	__SetPageLocked(page);
 	__SetPageUptodate(page);
+	/* There is no other copy: nobody may drop it, though it was only read. */
+	SetPageDirty(page);
 	err = add_to_page_cache_locked(page, mapping, vmf->pgoff, gfp);
 	if (err)
 		goto err_wipe;
@@ -195,6 +204,28 @@ unlock:
 const struct vm_operations_struct secretmem_vm_ops = {
 	.fault = secretmem_fault,
 };
+/* For vma_is_secretmem() in modules. */
+EXPORT_SYMBOL_GPL(secretmem_vm_ops);
+
+/* For user_range_maybe_secretmem(), which describes it. */
+bool __user_range_maybe_secretmem(unsigned long start, unsigned long len)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	bool found = false;
+
+	if (!mm)
+		return false;
+	if (in_interrupt() || irqs_disabled() || !mmap_read_trylock(mm))
+		return true;
+
+	vma = find_vma(mm, start);
+	for (; vma && vma->vm_start < start + len && !found; vma = vma->vm_next)
+		found = vma_is_secretmem(vma);
+
+	mmap_read_unlock(mm);
+	return found;
+}
 
 static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -370,6 +401,41 @@ static struct file_system_type secretmem_fs_type = {
 	.kill_sb		= kill_anon_super,
 };
 
+/*
+ * Memory hotplug
+ */
+
+static bool secretmem_page_is_poisoned(struct page *page)
+{
+	bool ret;
+
+	if (!PageHWPoison(page) || !get_page_unless_zero(page))
+		return false;
+	lock_page(page);
+	ret = page_is_secretmem(page);
+	unlock_page(page);
+	put_page(page);
+	return ret;
+}
+
+/*
+ * A page whose memory has failed is no obstacle to taking it offline, and then
+ * its struct page may go away. Ours stay in their files: be the obstacle.
+ */
+static int __maybe_unused secretmem_memory_event(struct notifier_block *self,
+						 unsigned long event, void *arg)
+{
+	struct memory_notify *range = arg;
+	unsigned long nr;
+
+	if (event != MEM_GOING_OFFLINE)
+		return NOTIFY_OK;
+	for (nr = 0; nr < range->nr_pages; nr++)
+		if (secretmem_page_is_poisoned(pfn_to_page(range->start_pfn + nr)))
+			return notifier_from_errno(-EBUSY);
+	return NOTIFY_OK;
+}
+
 static void secretmem_init_inode_once(void *object)
 {
 	struct secretmem_inode *info = object;
@@ -398,6 +464,7 @@ static int __init secretmem_init(void)
 		return PTR_ERR(secretmem_mnt);
 	}
 
+	hotplug_memory_notifier(secretmem_memory_event, 0);
 	static_branch_enable(&secretmem_key);
 	return 0;
 }

@@ -14,18 +14,44 @@
  *	page allocator <--- put_page() <--- secretmem_pool_wipe()
  *	                                    back on the direct map, zeroed
  *
+ * A page whose memory has failed is not touched again: it stays as it is, and is
+ * lost.
+ *
  * Nothing else in the kernel may change the direct map of these pages, so no
  * lock is needed here: a page has one owner, who got it or is freeing it.
  */
 
+#include <linux/atomic.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/page-flags.h>
+#include <linux/secretmem.h>
 #include <linux/set_memory.h>
 
 #include <asm/tlbflush.h>
 
 #include "secretmem_pool.h"
+
+/* Pages that are off the direct map, about to be, or lost there. */
+static atomic_long_t secretmem_pages = ATOMIC_LONG_INIT(0);
+
+/**
+ * secretmem_active() - is there any secret page?
+ *
+ * A page counts before it is handed out and until it has been wiped, so that an
+ * answer of false holds for as long as nothing else can run. One whose memory
+ * has failed counts for good: the secret may still be there.
+ *
+ * Context: any.
+ *
+ * Return: true if the machine has a secret in its memory.
+ */
+bool secretmem_active(void)
+{
+	return atomic_long_read(&secretmem_pages);
+}
 
 /*
  * A page fresh from the page allocator has its direct map, and may have more in
@@ -71,12 +97,21 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	if (!page)
 		return NULL;
 
+	atomic_long_inc(&secretmem_pages);
 	if (secretmem_unmap_page(page)) {
 		/* Refused before anything was changed: still an ordinary page. */
+		atomic_long_dec(&secretmem_pages);
 		put_page(page);
 		return NULL;
 	}
 	return page;
+}
+
+/* Nobody will get this page again, and no cgroup has to pay for it for ever. */
+static void secretmem_lose_page(struct page *page)
+{
+	get_page(page);
+	mem_cgroup_uncharge(page);
 }
 
 /**
@@ -86,20 +121,28 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
  *
  * Afterwards the page holds zeros, has its direct map back, and is the caller's
  * to put. Others may still hold transient references to it: they keep nothing
- * but a wiped page from the page allocator.
+ * but a wiped page from the page allocator. If the memory of the page has failed,
+ * it stays as it was, without a mapping and never to be used again.
  *
  * Context: may sleep.
  */
 void secretmem_pool_wipe(struct page *page)
 {
+	/* Writing to it, or the processor reading ahead, is a machine check. */
+	if (PageHWPoison(page)) {
+		secretmem_lose_page(page);
+		return;
+	}
+
 	/*
 	 * The entry was made by secretmem_unmap_page(), so there is nothing
 	 * left to allocate and no way to fail. If an architecture does, a page
 	 * lost is better than an unmapped page that somebody allocates.
 	 */
 	if (WARN_ON_ONCE(set_direct_map_valid_noflush(page, 1, true))) {
-		get_page(page);
+		secretmem_lose_page(page);
 		return;
 	}
 	clear_highpage(page);
+	atomic_long_dec(&secretmem_pages);
 }

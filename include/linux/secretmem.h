@@ -25,6 +25,8 @@ DECLARE_STATIC_KEY_FALSE(secretmem_key);
 
 bool secretmem_enabled(void);
 void secretmem_disable(const char *reason);
+bool secretmem_active(void);
+bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
 
 /**
  * vma_is_secretmem() - does this area map a secret file?
@@ -69,6 +71,43 @@ static inline bool page_maybe_secretmem(struct page *page)
 	return READ_ONCE(mapping->a_ops) == &secretmem_aops;
 }
 
+/**
+ * page_is_secretmem() - does this page belong to a secret file?
+ * @page: any page; the caller holds its lock, so that it can not leave a file
+ *
+ * Return: true if @page is in a secret file, and thus in no kernel mapping.
+ */
+static inline bool page_is_secretmem(struct page *page)
+{
+	struct address_space *mapping;
+
+	if (!static_branch_unlikely(&secretmem_key))
+		return false;
+
+	mapping = page_mapping(page);
+	return mapping && mapping->a_ops == &secretmem_aops;
+}
+
+/**
+ * user_range_maybe_secretmem() - is there secret memory in this address range?
+ * @start: first address of the range, of the current process
+ * @len:   length of the range in bytes
+ *
+ * The question of those who are about to show user memory to others, whatever
+ * the context they are in.
+ *
+ * Context: any. Tries to take mmap_lock for reading.
+ *
+ * Return: false if there is certainly none. True if there is, or if that can not
+ * be found out here.
+ */
+static inline bool user_range_maybe_secretmem(unsigned long start,
+					      unsigned long len)
+{
+	return static_branch_unlikely(&secretmem_key) &&
+	       __user_range_maybe_secretmem(start, len);
+}
+
 #else /* !CONFIG_SECRETMEM */
 
 struct vm_area_struct;
@@ -82,12 +121,28 @@ static inline void secretmem_disable(const char *reason)
 {
 }
 
+static inline bool secretmem_active(void)
+{
+	return false;
+}
+
 static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 {
 	return false;
 }
 
 static inline bool page_maybe_secretmem(struct page *page)
+{
+	return false;
+}
+
+static inline bool page_is_secretmem(struct page *page)
+{
+	return false;
+}
+
+static inline bool user_range_maybe_secretmem(unsigned long start,
+					      unsigned long len)
 {
 	return false;
 }
