@@ -35,7 +35,7 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/mem
 STATUS_FILE ?=
 TOTALS ?=
 
-.PHONY: help run shell check negative gates tree series import clean distclean \
+.PHONY: help run shell check negative stress kcsan gates tree series import clean distclean \
 	setup fetch guest-run guest-kernel guest-check guest-negative
 .NOTPARALLEL:
 
@@ -53,6 +53,9 @@ help:
 	@echo '                            one kernel, one test, or both'
 	@echo '  make gates                the checks of the series, which need no boot'
 	@echo '  make negative             boots that the harness must judge as failed'
+	@echo '  make stress               a fuzzer and stressors, for about 45 minutes;'
+	@echo '                            APPEND=SECONDS=30 makes each test that short'
+	@echo '  make kcsan                tests on a kernel that looks for data races'
 	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
@@ -60,7 +63,7 @@ help:
 	@echo '  make distclean            remove all of build/, the tree with your commits too'
 	@echo 'Settings:'
 	@echo '  ARCH=x86_64               x86_64, i386, arm64 or riscv64'
-	@echo '  KERNEL=plain              plain, lockdep, kasan, or without (the feature)'
+	@echo '  KERNEL=plain              plain, lockdep, kasan, kcsan, or without (the feature)'
 	@echo '  SMP=1 MEM=512M            processors and memory of the guest'
 	@echo '  APPEND="words"            for the kernel command line; -word leaves a default one'
 	@echo '                            out: APPEND=-secretmem.enable=1; A=b is in the environment'
@@ -104,6 +107,13 @@ gates: tree
 
 negative: tree
 	@$(QEMU) negative
+
+stress: tree
+	@scripts/setup stress
+	@$(QEMU) stress
+
+kcsan: tree
+	@$(QEMU) kcsan
 
 # For scripts/run and scripts/check.
 guest-run: tree

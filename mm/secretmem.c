@@ -30,13 +30,10 @@
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/magic.h>
-#include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/moduleparam.h>
 #include <linux/mount.h>
-#include <linux/notifier.h>
-#include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/preempt.h>
 #include <linux/pseudo_fs.h>
@@ -122,8 +119,9 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 	if (!page)
 		return ERR_PTR(-ENOMEM);
 
-	__SetPageLocked(page);
-	__SetPageUptodate(page);
+	/* Not alone with it: memory_failure() takes any page, and its lock. */
+	lock_page(page);
+	SetPageUptodate(page);
 	/* There is no other copy: nobody may drop it, though it was only read. */
 	SetPageDirty(page);
 	err = add_to_page_cache_locked(page, mapping, vmf->pgoff, gfp);
@@ -204,7 +202,6 @@ unlock:
 const struct vm_operations_struct secretmem_vm_ops = {
 	.fault = secretmem_fault,
 };
-/* For vma_is_secretmem() in modules. */
 EXPORT_SYMBOL_GPL(secretmem_vm_ops);
 
 /* For user_range_maybe_secretmem(), which describes it. */
@@ -401,41 +398,6 @@ static struct file_system_type secretmem_fs_type = {
 	.kill_sb		= kill_anon_super,
 };
 
-/*
- * Memory hotplug
- */
-
-static bool secretmem_page_is_poisoned(struct page *page)
-{
-	bool ret;
-
-	if (!PageHWPoison(page) || !get_page_unless_zero(page))
-		return false;
-	lock_page(page);
-	ret = page_is_secretmem(page);
-	unlock_page(page);
-	put_page(page);
-	return ret;
-}
-
-/*
- * A page whose memory has failed is no obstacle to taking it offline, and then
- * its struct page may go away. Ours stay in their files: be the obstacle.
- */
-static int __maybe_unused secretmem_memory_event(struct notifier_block *self,
-						 unsigned long event, void *arg)
-{
-	struct memory_notify *range = arg;
-	unsigned long nr;
-
-	if (event != MEM_GOING_OFFLINE)
-		return NOTIFY_OK;
-	for (nr = 0; nr < range->nr_pages; nr++)
-		if (secretmem_page_is_poisoned(pfn_to_page(range->start_pfn + nr)))
-			return notifier_from_errno(-EBUSY);
-	return NOTIFY_OK;
-}
-
 static void secretmem_init_inode_once(void *object)
 {
 	struct secretmem_inode *info = object;
@@ -464,7 +426,7 @@ static int __init secretmem_init(void)
 		return PTR_ERR(secretmem_mnt);
 	}
 
-	hotplug_memory_notifier(secretmem_memory_event, 0);
+	secretmem_pool_init();
 	static_branch_enable(&secretmem_key);
 	return 0;
 }

@@ -22,9 +22,9 @@
 #include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/list.h>
-#include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/page-flags.h>
 #include <linux/sched.h>
 #include <linux/set_memory.h>
@@ -54,15 +54,27 @@ static char direct_map_state(unsigned long pfn)
 	return present ? 'r' : '-';
 }
 
+/* The end of memory; a device can have page frames far behind it. */
+static unsigned long memory_end_pfn(void)
+{
+	unsigned long end = 0;
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		end = max(end, zone_end_pfn(zone));
+	return end;
+}
+
 static ssize_t direct_map_read(struct file *file, char __user *buf,
 			       size_t count, loff_t *ppos)
 {
+	unsigned long end = memory_end_pfn();
 	char state[128];
 	size_t done, n;
 
 	for (done = 0; done < count; done += n) {
 		for (n = 0; n < min(count - done, sizeof(state)) &&
-		     *ppos + n < max_pfn; n++)
+		     *ppos + n < end; n++)
 			state[n] = direct_map_state(*ppos + n);
 		if (!n)
 			break;

@@ -24,9 +24,13 @@
 #include <linux/atomic.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/init.h>
 #include <linux/memcontrol.h>
+#include <linux/memory.h>
 #include <linux/mm.h>
+#include <linux/notifier.h>
 #include <linux/page-flags.h>
+#include <linux/page_ref.h>
 #include <linux/secretmem.h>
 #include <linux/set_memory.h>
 
@@ -107,10 +111,14 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	return page;
 }
 
-/* Nobody will get this page again, and no cgroup has to pay for it for ever. */
+/*
+ * Nobody will get this page again, and no cgroup has to pay for it for ever. Two
+ * references: one that is the last would be put if the page is declared good
+ * again, as tests do.
+ */
 static void secretmem_lose_page(struct page *page)
 {
-	get_page(page);
+	page_ref_add(page, 2);
 	mem_cgroup_uncharge(page);
 }
 
@@ -145,4 +153,38 @@ void secretmem_pool_wipe(struct page *page)
 	}
 	clear_highpage(page);
 	atomic_long_dec(&secretmem_pages);
+}
+
+/*
+ * Pages whose memory has failed are no obstacle to taking it offline, and if it is
+ * ever online again, all of it goes to the page allocator. Ours have no direct
+ * map, and may still be in their files: let them be an obstacle.
+ */
+static int __maybe_unused secretmem_pool_memory_event(struct notifier_block *nb,
+						      unsigned long event,
+						      void *arg)
+{
+	struct memory_notify *range = arg;
+	struct page *page;
+	unsigned long nr;
+
+	if (event != MEM_GOING_OFFLINE)
+		return NOTIFY_OK;
+
+	for (nr = 0; nr < range->nr_pages; nr++) {
+		page = pfn_to_page(range->start_pfn + nr);
+		if (PageHWPoison(page) && !kernel_page_present(page))
+			return notifier_from_errno(-EBUSY);
+	}
+	return NOTIFY_OK;
+}
+
+/**
+ * secretmem_pool_init() - prepare for secretmem_pool_get()
+ *
+ * Context: at boot; may sleep.
+ */
+void __init secretmem_pool_init(void)
+{
+	hotplug_memory_notifier(secretmem_pool_memory_event, 0);
 }

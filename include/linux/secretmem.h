@@ -104,7 +104,7 @@ static inline bool page_is_secretmem(struct page *page)
 static inline bool user_range_maybe_secretmem(unsigned long start,
 					      unsigned long len)
 {
-	return static_branch_unlikely(&secretmem_key) &&
+	return static_branch_unlikely(&secretmem_key) && secretmem_active() &&
 	       __user_range_maybe_secretmem(start, len);
 }
 

@@ -11,7 +11,8 @@
 
 #include <linux/suspend_ioctls.h>
 #include <sys/ioctl.h>
-#include <sys/swap.h>
+
+#include "swapspace.h"
 
 #define DISK		"/dev/vda"
 #define DISK_STAT	"/sys/block/vda/stat"
@@ -24,37 +25,12 @@
 
 enum { PLAIN = 1, SECRET };
 
-/* The first page of a swap area, as mkswap(8) makes it. */
-struct swap_header {
-	char boot[1024];
-	unsigned int version;
-	unsigned int last_page;
-	unsigned int bad_pages;
-	char rest[4096 - 1024 - 3 * 4 - 10];
-	char magic[10];
-};
-
 /* Swap space, an ordinary page with a mark, and a secret file without pages. */
 FIXTURE(machine) {
 	char *plain;
 	char *secret;
 	int fd;
 };
-
-static bool make_swap(void)
-{
-	struct swap_header header = {
-		.version = 1, .last_page = SWAP_PAGES - 1,
-		.magic = "SWAPSPACE2",
-	};
-	int fd = open(DISK, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 &&
-		  pwrite(fd, &header, sizeof(header), 0) == sizeof(header) &&
-		  !fsync(fd);
-
-	close(fd);
-	return ok;
-}
 
 FIXTURE_SETUP(machine)
 {
@@ -69,7 +45,7 @@ FIXTURE_SETUP(machine)
 		SKIP(return, "not booted for this");
 	/* One that has failed may have left it. */
 	swapoff(DISK);
-	ASSERT_TRUE(make_swap());
+	ASSERT_TRUE(make_swap(DISK, SWAP_PAGES));
 	ASSERT_EQ(0, swapon(DISK, 0));
 
 	self->plain = map_plain(page_size);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests share that take as long as one likes: SECONDS of the environment
+ * for each of them, 60 if it says nothing.
+ */
+#ifndef SELFTEST_STRESS_H
+#define SELFTEST_STRESS_H
+
+#include <time.h>
+
+#include "testing.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 7200
+
+#define MB (1024 * 1024L)
+
+static inline long seconds(void)
+{
+	const char *text = getenv("SECONDS");
+	long n = text ? atol(text) : 0;
+
+	return n > 0 ? n : 60;
+}
+
+/* By a clock that nobody sets. */
+static inline time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+#endif /* SELFTEST_STRESS_H */
