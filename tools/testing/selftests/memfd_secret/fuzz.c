@@ -143,10 +143,15 @@ static bool become_user(const int *capabilities, int number)
 static void __attribute__((noreturn))
 run_fuzzer(int output, const char *group, const int *capabilities, int number)
 {
-	/* Left out is what makes a real-time task, for which all others wait. */
+	/*
+	 * Left out is what others would wait for: real-time tasks, and who has
+	 * a say in the opening of files. The latter taints the kernel as well,
+	 * which ends a round.
+	 */
 	const char *argv[16] = {
 		"trinity", "-q", "-l", "off", "-C", "4",
 		"-x", "sched_setscheduler", "-x", "sched_setattr",
+		"-x", "fanotify_mark",
 		group ? "-g" : NULL, group, NULL
 	};
 

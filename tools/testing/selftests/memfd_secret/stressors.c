@@ -18,9 +18,10 @@
 /* Beside SECONDS, to get out of what it is in; debug kernels take their time. */
 #define GRACE 180
 
+/* Those that have to get something done; vm is there for the others to swap. */
 static const char * const stressors[] = {
 	"secretmem", "mmap", "madvise", "mlock", "fork", "vm-splice",
-	"userfaultfd", "vm",
+	"userfaultfd",
 };
 
 /* A secret and an ordinary mapping, and the stressors at work. */
@@ -33,14 +34,14 @@ FIXTURE(pressure) {
 
 static void __attribute__((noreturn)) run_stressors(void)
 {
-	/* More than there is, so that others have to swap. */
+	/* More than there is. */
 	long kb = read_field("/proc/meminfo", "MemAvailable") / 4 * 5;
 	char vm_bytes[32], timeout[32];
 	const char *argv[64] = {
 		"stress-ng", "--temp-path", "/tmp", "--timeout", timeout,
 		"--verify", "--metrics", "--yaml", REPORT,
 		"--secretmem", "2",
-		"--mmap", "1", "--mmap-bytes", "16m",
+		"--mmap", "1", "--mmap-bytes", "4m",
 		"--madvise", "1", "--mlock", "1", "--fork", "1",
 		"--vm-splice", "1",
 		"--userfaultfd", "1", "--userfaultfd-bytes", "16m",
