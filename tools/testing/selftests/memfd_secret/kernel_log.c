@@ -241,15 +241,13 @@ static struct said jump_to(struct __test_metadata *_metadata, int log,
 	return said;
 }
 
-#define SELF const FIXTURE_DATA(jump)
-#define VARIANT const FIXTURE_VARIANT(jump)
-
 /*
  * Jumps to @offset in the page, or beside it. Is what would be printed, less than
  * a page and thus at most two of the three, @secret in part at least?
  */
-static void jump(struct __test_metadata *_metadata, SELF *self, VARIANT *variant,
-		 long offset, bool secret)
+static void jump(struct __test_metadata *_metadata,
+		 const FIXTURE_DATA(jump) * self,
+		 const FIXTURE_VARIANT(jump) * variant, long offset, bool secret)
 {
 	const int lines = PRINTS_CODE << variant->fatal_signals;
 	struct said said;

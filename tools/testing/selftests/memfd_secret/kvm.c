@@ -199,10 +199,9 @@ static void interrupt(int sig)
 {
 }
 
-#define GUEST const FIXTURE_DATA(guest)
-
 /* 0 if the guest came to its OUT, -1 and errno if KVM_RUN failed, or else 1. */
-static int run_from(GUEST *guest, __u64 start, bool interrupts)
+static int run_from(const FIXTURE_DATA(guest) * guest, __u64 start,
+		    bool interrupts)
 {
 	/* Without SA_RESTART. */
 	const struct sigaction action = { .sa_handler = interrupt };
@@ -221,8 +220,8 @@ static int run_from(GUEST *guest, __u64 start, bool interrupts)
 }
 
 /* One access by the guest. */
-static int run_access(GUEST *guest, unsigned char opcode, unsigned int address,
-		      bool interrupts)
+static int run_access(const FIXTURE_DATA(guest) * guest, unsigned char opcode,
+		      unsigned int address, bool interrupts)
 {
 	const unsigned char code[] = {
 		OPERAND_SIZE, opcode, address & 0xff, address >> 8,
@@ -233,8 +232,9 @@ static int run_access(GUEST *guest, unsigned char opcode, unsigned int address,
 	return run_from(guest, CODE_AT, interrupts);
 }
 
-static void read_both(struct __test_metadata *_metadata, GUEST *self,
-		      unsigned int slot, bool interrupts)
+static void read_both(struct __test_metadata *_metadata,
+		      const FIXTURE_DATA(guest) * self, unsigned int slot,
+		      bool interrupts)
 {
 	EXPECT_EQ(-1, run_access(self, LOAD_EAX, SECRET_AT + slot, interrupts));
 	EXPECT_EQ(EFAULT, errno);
