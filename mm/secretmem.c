@@ -39,6 +39,7 @@
 #include <linux/pseudo_fs.h>
 #include <linux/rwsem.h>
 #include <linux/secretmem.h>
+#include <linux/seq_file.h>
 #include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/syscalls.h>
@@ -131,7 +132,6 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 	return page;
 
 err_wipe:
-	/* The allocator may write to the page: the direct map comes first. */
 	secretmem_pool_wipe(page);
 	unlock_page(page);
 	put_page(page);
@@ -254,9 +254,17 @@ static int secretmem_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+static void secretmem_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	unsigned long pages = READ_ONCE(file->f_mapping->nrpages);
+
+	seq_printf(m, "resident:\t%lu kB\n", pages << (PAGE_SHIFT - 10));
+}
+
 static const struct file_operations secretmem_fops = {
 	.mmap		= secretmem_mmap,
 	.release	= secretmem_release,
+	.show_fdinfo	= secretmem_show_fdinfo,
 };
 
 /*
@@ -408,6 +416,8 @@ static void secretmem_init_inode_once(void *object)
 
 static int __init secretmem_init(void)
 {
+	int err;
+
 	if (secretmem_enable && !can_set_direct_map())
 		secretmem_disable(IS_ENABLED(CONFIG_ARM64) ?
 				  "pages can not be unmapped without rodata=full" :
@@ -415,19 +425,25 @@ static int __init secretmem_init(void)
 	if (!secretmem_enable)
 		return 0;
 
+	err = secretmem_pool_init();
+	if (err)
+		goto err_disable;
+
 	secretmem_inode_cache =
 		kmem_cache_create("secretmem_inode",
 				  sizeof(struct secretmem_inode), 0,
 				  SLAB_PANIC | SLAB_ACCOUNT,
 				  secretmem_init_inode_once);
 	secretmem_mnt = kern_mount(&secretmem_fs_type);
-	if (IS_ERR(secretmem_mnt)) {
-		secretmem_disable("no memory to mount its file system");
-		return PTR_ERR(secretmem_mnt);
-	}
+	err = PTR_ERR_OR_ZERO(secretmem_mnt);
+	if (err)
+		goto err_disable;
 
-	secretmem_pool_init();
 	static_branch_enable(&secretmem_key);
 	return 0;
+
+err_disable:
+	secretmem_disable("no memory");
+	return err;
 }
 fs_initcall(secretmem_init);

@@ -3,43 +3,138 @@
  * Pages that the kernel itself can not reach.
  *
  * A page of a secret file has no kernel mapping at all, from before user space
- * first sees it until it is wiped. This file makes such pages and turns them
- * back into ordinary ones, one at a time:
+ * first sees it until it has been wiped. To take memory off the direct map costs
+ * a change of the kernel's page tables and a flush of every TLB, and to take a
+ * part of a large page off splits that. So it is done for blocks of 2 MiB, if
+ * the page allocator has them, and the pages of a block are handed out one by
+ * one. This is a page's life:
  *
  *	page allocator
- *	     |  zeroed, taken off the direct map, every stale entry flushed
- *	     v
- *	secretmem_pool_get()  --->  page cache of a secret file
- *	                                 |
- *	page allocator <--- put_page() <--- secretmem_pool_wipe()
- *	                                    back on the direct map, zeroed
+ *	     |                      ^
+ *	     | block_create()       | block_give_back()
+ *	     | zeroed, unmapped,    | mapped
+ *	     | TLBs flushed         |
+ *	     v                      |
+ *	    free  --------------> leaving	block_claim()
+ *	    |  ^
+ *	    |  | secretmem_pool_wipe()
+ *	    |  | zeroed through a mapping that one CPU has for itself
+ *	    v  |
+ *	    used  --------------> lost		its memory has failed
+ *	secretmem_pool_get()
  *
- * A page whose memory has failed is not touched again: it stays as it is, and is
- * lost.
+ *	free	 off the direct map, zeroed; its bit in block->free is set. Of
+ *		 the pool's lock's holder, who may make it used or leaving
+ *	used	 off the direct map, with contents. Of whom secretmem_pool_get()
+ *		 gave it to, and of the file it is in
+ *	leaving	 zeroed, being mapped again. Of the task that does that
+ *	lost	 off the direct map and never to be used again; not wiped, as that
+ *		 would touch the memory that has failed. Counts as used
  *
- * Nothing else in the kernel may change the direct map of these pages, so no
- * lock is needed here: a page has one owner, who got it or is freeing it.
+ * The pool has a reference to each page of its own, from the beginning until the
+ * page is mapped again: a page that leaves its file stays here, whoever puts the
+ * last reference that comes from there. A page to which anybody else still has a
+ * reference is not handed out again. If it is given back, it is an ordinary page
+ * by then, and the page allocator gets it from that holder.
+ *
+ * A block of which all pages are free is idle. A node keeps one such block, a
+ * work item gives others back soon. If memory is short, shrinkers give the idle
+ * ones back at once, and if that does not help they give back the free pages of
+ * blocks that are in use: this splits the large page, and such a block is broken.
+ * What becomes free in it is given back and not handed out again.
+ *
+ * Lock order: secretmem_pool::lock is innermost, and a spinlock. Nothing is
+ * allocated, zeroed, mapped or unmapped with it held.
  */
 
+#define pr_fmt(fmt) "secretmem: " fmt
+
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/cpuset.h>
 #include <linux/gfp.h>
-#include <linux/highmem.h>
 #include <linux/init.h>
+#include <linux/list.h>
 #include <linux/memcontrol.h>
 #include <linux/memory.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/nodemask.h>
 #include <linux/notifier.h>
 #include <linux/page-flags.h>
 #include <linux/page_ref.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/secretmem.h>
+#include <linux/seq_file.h>
 #include <linux/set_memory.h>
+#include <linux/shrinker.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/suspend.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #include <asm/tlbflush.h>
 
 #include "secretmem_pool.h"
 
-/* Pages that are off the direct map, about to be, or lost there. */
-static atomic_long_t secretmem_pages = ATOMIC_LONG_INIT(0);
+/* A block lies in one large page of the direct map, or is one. */
+#define BLOCK_ORDER	(ilog2(SZ_2M) - PAGE_SHIFT)
+#define BLOCK_PAGES	(1U << BLOCK_ORDER)
+
+/* The pages of one node. */
+struct secretmem_pool {
+	spinlock_t lock;		/* of all below but work, and of the blocks */
+	struct list_head partial;	/* blocks with pages of both kinds */
+	struct list_head idle;		/* blocks with free pages only */
+	struct list_head leaving;	/* blocks whose free pages are to leave */
+	unsigned int nr_idle;		/* blocks in idle */
+	unsigned long nr_free;		/* pages */
+	unsigned long nr_used;
+	struct work_struct work;	/* gives back what is too much */
+};
+
+/*
+ * Pages that left the page allocator together. Those that have not been given
+ * back point here with page->private. Lives as long as there is one of them.
+ */
+struct secretmem_block {
+	struct list_head list;		/* one of the pool's; empty if nr_free is 0 */
+	struct secretmem_pool *pool;
+	struct page *pages;		/* the first */
+	unsigned int order;
+	unsigned int nr_pages;		/* that have not been given back */
+	unsigned int nr_free;
+	bool broken;
+	unsigned long free[];		/* a bit for each page */
+};
+
+/* Indexed by node. */
+static struct secretmem_pool *secretmem_pools __ro_after_init;
+
+/* Blocks any page of which is off the direct map, or about to be. */
+static atomic_long_t secretmem_blocks = ATOMIC_LONG_INIT(0);
+
+/* How many idle blocks a node keeps. None when an image of memory is to be made. */
+static unsigned int secretmem_keep_idle = 1;
+
+/* Pages that are off the direct map, those with contents and those without. */
+static void count_pages(unsigned long *used, unsigned long *free)
+{
+	int nid;
+
+	*used = 0;
+	*free = 0;
+	if (!static_branch_unlikely(&secretmem_key))
+		return;
+
+	for_each_node(nid) {
+		*used += READ_ONCE(secretmem_pools[nid].nr_used);
+		*free += READ_ONCE(secretmem_pools[nid].nr_free);
+	}
+}
 
 /**
  * secretmem_active() - is there any secret page?
@@ -54,115 +149,673 @@ static atomic_long_t secretmem_pages = ATOMIC_LONG_INIT(0);
  */
 bool secretmem_active(void)
 {
-	return atomic_long_read(&secretmem_pages);
+	unsigned long used, free;
+
+	count_pages(&used, &free);
+	return used;
+}
+
+/**
+ * secretmem_unmapped() - are there pages off the direct map for secret memory?
+ *
+ * There are while secretmem_active(), and there may be others, which are kept for
+ * the next secret. secretmem_drain() makes these fewer.
+ *
+ * Context: any.
+ *
+ * Return: true if some page can not be read in the direct map, or may be on its
+ * way off or onto it.
+ */
+bool secretmem_unmapped(void)
+{
+	return atomic_long_read(&secretmem_blocks);
+}
+
+/**
+ * secretmem_report_meminfo() - print the lines that /proc/meminfo has of this
+ * @m: where to
+ *
+ * Context: may sleep.
+ */
+void secretmem_report_meminfo(struct seq_file *m)
+{
+	unsigned long used, free;
+
+	count_pages(&used, &free);
+	seq_printf(m, "SecretMem:      %8lu kB\n"
+		      "SecretMemFree:  %8lu kB\n",
+		   used << (PAGE_SHIFT - 10), free << (PAGE_SHIFT - 10));
 }
 
 /*
- * A page fresh from the page allocator has its direct map, and may have more in
+ * Wiping
+ */
+
+/*
+ * Where a CPU, and no other, sees the page it is wiping: only its own TLB has to
+ * be flushed afterwards. An address in a hole of /proc/kcore, with an own entry
+ * in the kernel's page tables.
+ */
+struct secretmem_window {
+	unsigned long addr;
+	pte_t *pte;
+};
+
+static DEFINE_PER_CPU(struct secretmem_window, secretmem_window);
+
+static void secretmem_clear_page(struct page *page)
+{
+	struct secretmem_window *window = &get_cpu_var(secretmem_window);
+
+	set_pte_at(&init_mm, window->addr, window->pte,
+		   mk_pte(page, PAGE_KERNEL));
+	clear_page((void *)window->addr);
+	pte_clear(&init_mm, window->addr, window->pte);
+	local_flush_tlb_kernel_page(window->addr);
+	put_cpu_var(secretmem_window);
+}
+
+static int __init secretmem_note_pte(pte_t *pte, unsigned long addr, void *cpu)
+{
+	struct secretmem_window *window =
+		per_cpu_ptr(&secretmem_window, *(int *)cpu);
+
+	window->addr = addr;
+	window->pte = pte;
+	return 0;
+}
+
+static int __init secretmem_init_windows(void)
+{
+	int cpu, err;
+
+	for_each_possible_cpu(cpu) {
+		/* Read as zeros by /proc/kcore, which would take the page else. */
+		struct vm_struct *area = get_vm_area(PAGE_SIZE, VM_IOREMAP);
+
+		if (!area)
+			return -ENOMEM;
+		err = apply_to_page_range(&init_mm, (unsigned long)area->addr,
+					  PAGE_SIZE, secretmem_note_pte, &cpu);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/*
+ * Giving back
+ */
+
+/*
+ * The memory of a used page has failed. It stays as it is, in a block that is not
+ * whole any more. The pool's own reference is not the last one: that would be put if
+ * the page is declared good again, as tests do.
+ */
+static void block_lose_page(struct secretmem_block *block, struct page *page)
+{
+	get_page(page);
+	spin_lock(&block->pool->lock);
+	block->broken = true;
+	spin_unlock(&block->pool->lock);
+}
+
+/* Takes all free pages of a block, which is in no list afterwards. */
+static void block_claim(struct secretmem_block *block, unsigned long *claimed)
+{
+	struct secretmem_pool *pool = block->pool;
+
+	lockdep_assert_held(&pool->lock);
+
+	bitmap_copy(claimed, block->free, 1U << block->order);
+	bitmap_zero(block->free, 1U << block->order);
+	list_del_init(&block->list);
+	pool->nr_free -= block->nr_free;
+	block->nr_free = 0;
+}
+
+/* Puts a block into the list it belongs to, after one of its pages became free. */
+static void block_sort(struct secretmem_block *block)
+{
+	struct secretmem_pool *pool = block->pool;
+
+	lockdep_assert_held(&pool->lock);
+
+	if (block->broken) {
+		list_move(&block->list, &pool->leaving);
+	} else if (block->nr_free < block->nr_pages) {
+		if (list_empty(&block->list))
+			list_add(&block->list, &pool->partial);
+	} else if (block->order == BLOCK_ORDER) {
+		list_move(&block->list, &pool->idle);
+		pool->nr_idle++;
+	} else {
+		list_move(&block->list, &pool->leaving);
+	}
+}
+
+/* The rest of what was claimed: @given pages are gone, and @lost have failed. */
+static void block_unclaim(struct secretmem_block *block, unsigned long *claimed,
+			  unsigned int given, unsigned int lost)
+{
+	struct secretmem_pool *pool = block->pool;
+	unsigned int nr = 1U << block->order;
+	unsigned int left = bitmap_weight(claimed, nr);
+	bool gone;
+
+	spin_lock(&pool->lock);
+	bitmap_or(block->free, block->free, claimed, nr);
+	block->nr_free += left;
+	block->nr_pages -= given;
+	pool->nr_free += left;
+	pool->nr_used += lost;
+	if (left)
+		list_move(&block->list, &pool->partial);
+	gone = !block->nr_pages;
+	spin_unlock(&pool->lock);
+
+	if (gone) {
+		atomic_long_dec(&secretmem_blocks);
+		kfree(block);
+	}
+}
+
+static void free_mapped_pages(struct page *pages, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		set_page_private(pages + i, 0);
+		put_page(pages + i);
+	}
+}
+
+/* In one piece, as they came, unless somebody still has a reference to one. */
+static void free_mapped_block(struct page *pages, unsigned int order)
+{
+	unsigned int nr = 1U << order, i;
+
+	for (i = 0; i < nr; i++)
+		if (!page_ref_freeze(pages + i, 1))
+			break;
+	if (i == nr) {
+		page_ref_unfreeze(pages, 1);
+		__free_pages(pages, order);
+		return;
+	}
+	while (i--)
+		page_ref_unfreeze(pages + i, 1);
+	free_mapped_pages(pages, nr);
+}
+
+/*
+ * Maps the pages that were claimed from @block, and frees them. If a large page has
+ * to be split, and there is no memory for that, they become free pages as before.
+ * The block may be gone afterwards. Returns how many pages were freed.
+ */
+static unsigned int block_give_back(struct secretmem_block *block,
+				    unsigned long *claimed)
+{
+	unsigned int nr = 1U << block->order;
+	unsigned int start, end, given = 0, lost = 0;
+
+	/* The processor may read ahead what is mapped. */
+	for_each_set_bit(start, claimed, nr) {
+		if (!PageHWPoison(block->pages + start))
+			continue;
+		__clear_bit(start, claimed);
+		lost++;
+	}
+
+	for (start = find_first_bit(claimed, nr); start < nr;
+	     start = find_next_bit(claimed, nr, end)) {
+		struct page *pages = block->pages + start;
+
+		end = find_next_zero_bit(claimed, nr, start);
+		if (set_direct_map_valid_noflush(pages, end - start, true))
+			continue;
+		bitmap_clear(claimed, start, end - start);
+		given += end - start;
+		if (end - start == nr)
+			free_mapped_block(pages, block->order);
+		else
+			free_mapped_pages(pages, end - start);
+	}
+	block_unclaim(block, claimed, given, lost);
+	return given;
+}
+
+static unsigned long give_back_idle(struct secretmem_pool *pool,
+				    unsigned int keep)
+{
+	DECLARE_BITMAP(claimed, BLOCK_PAGES);
+	struct secretmem_block *block;
+
+	spin_lock(&pool->lock);
+	if (pool->nr_idle <= keep) {
+		spin_unlock(&pool->lock);
+		return 0;
+	}
+	block = list_last_entry(&pool->idle, struct secretmem_block, list);
+	pool->nr_idle--;
+	block_claim(block, claimed);
+	spin_unlock(&pool->lock);
+
+	return block_give_back(block, claimed);
+}
+
+/* Breaks a block that is in use. */
+static unsigned long give_back_part(struct secretmem_pool *pool)
+{
+	DECLARE_BITMAP(claimed, BLOCK_PAGES);
+	struct secretmem_block *block;
+
+	spin_lock(&pool->lock);
+	if (list_empty(&pool->partial)) {
+		spin_unlock(&pool->lock);
+		return 0;
+	}
+	block = list_last_entry(&pool->partial, struct secretmem_block, list);
+	block->broken = true;
+	block_claim(block, claimed);
+	spin_unlock(&pool->lock);
+
+	return block_give_back(block, claimed);
+}
+
+static unsigned long give_back_leaving(struct secretmem_pool *pool)
+{
+	DECLARE_BITMAP(claimed, BLOCK_PAGES);
+	struct secretmem_block *block;
+
+	spin_lock(&pool->lock);
+	if (list_empty(&pool->leaving)) {
+		spin_unlock(&pool->lock);
+		return 0;
+	}
+	block = list_last_entry(&pool->leaving, struct secretmem_block, list);
+	block_claim(block, claimed);
+	spin_unlock(&pool->lock);
+
+	return block_give_back(block, claimed);
+}
+
+static void secretmem_pool_work(struct work_struct *work)
+{
+	struct secretmem_pool *pool =
+		container_of(work, struct secretmem_pool, work);
+
+	while (give_back_leaving(pool) ||
+	       give_back_idle(pool, READ_ONCE(secretmem_keep_idle)))
+		cond_resched();
+}
+
+/**
+ * secretmem_drain() - give back all memory that could be used for secrets, but is not
+ *
+ * For those who are about to look at, move or write to disk all memory. Blocks that
+ * are in use stay as they are, and new ones may come at any time.
+ *
+ * Context: may sleep.
+ */
+void secretmem_drain(void)
+{
+	int nid;
+
+	if (!static_branch_unlikely(&secretmem_key))
+		return;
+
+	for_each_node(nid) {
+		struct secretmem_pool *pool = &secretmem_pools[nid];
+
+		flush_work(&pool->work);
+		while (give_back_idle(pool, 0))
+			cond_resched();
+	}
+}
+
+/*
+ * Taking
+ */
+
+/*
+ * Pages fresh from the page allocator have their direct map, and may have more in
  * the TLBs: vmalloc and the per-CPU allocator remove their mappings before they
  * free the pages, but leave the flush for later. vm_unmap_aliases() would do it
- * for areas that are freed already, and miss a per-CPU chunk that is about to
- * be. So flush everything, which a block of pages can share one day.
+ * for areas that are freed already, and miss a per-CPU chunk that is about to be.
+ * So everything is flushed.
  */
-static int secretmem_unmap_page(struct page *page)
+static int unmap_pages(struct page *pages, unsigned int nr)
 {
-	int err;
+	int err = set_direct_map_valid_noflush(pages, nr, false);
 
-	err = set_direct_map_valid_noflush(page, 1, false);
 	if (err)
 		return err;
-
 	flush_tlb_all();
 	return 0;
+}
+
+/* A block of free pages, in no list yet, or NULL. */
+static struct secretmem_block *block_create(gfp_t gfp, unsigned int order,
+					    int nid, nodemask_t *nodes)
+{
+	unsigned int nr = 1U << order, i;
+	struct secretmem_block *block;
+
+	block = kzalloc(struct_size(block, free, BITS_TO_LONGS(nr)),
+			GFP_KERNEL);
+	if (!block)
+		return NULL;
+
+	block->pages = __alloc_pages_nodemask(gfp | __GFP_ZERO, order, nid,
+					      nodes);
+	if (!block->pages)
+		goto err_free_block;
+
+	atomic_long_inc(&secretmem_blocks);
+	/* All in one large page: if it fails, nothing has been changed. */
+	if (unmap_pages(block->pages, nr))
+		goto err_free_pages;
+
+	split_page(block->pages, order);
+	for (i = 0; i < nr; i++)
+		set_page_private(block->pages + i, (unsigned long)block);
+	INIT_LIST_HEAD(&block->list);
+	block->pool = &secretmem_pools[page_to_nid(block->pages)];
+	block->order = order;
+	block->nr_pages = nr;
+	block->nr_free = nr;
+	bitmap_fill(block->free, nr);
+	return block;
+
+err_free_pages:
+	atomic_long_dec(&secretmem_blocks);
+	__free_pages(block->pages, order);
+err_free_block:
+	kfree(block);
+	return NULL;
+}
+
+/*
+ * Makes a free page a used one. Not one to which somebody has a reference: it may
+ * be in the TLB of a CPU that has not flushed yet and holds the page that long, and
+ * it may be locked. Reading a count of one pairs with the full barrier of the last
+ * other holder's put_page().
+ */
+static struct page *block_take(struct secretmem_block *block)
+{
+	struct secretmem_pool *pool = block->pool;
+	struct page *page;
+	unsigned int i;
+
+	lockdep_assert_held(&pool->lock);
+
+	for_each_set_bit(i, block->free, 1U << block->order) {
+		page = block->pages + i;
+		if (page_ref_count(page) != 1 || PageHWPoison(page))
+			continue;
+
+		get_page(page);
+		__clear_bit(i, block->free);
+		block->nr_free--;
+		pool->nr_free--;
+		pool->nr_used++;
+		if (block->nr_free)
+			list_move(&block->list, &pool->partial);
+		else
+			list_del_init(&block->list);
+		return page;
+	}
+	return NULL;
+}
+
+static struct page *pool_take(struct secretmem_pool *pool)
+{
+	struct secretmem_block *block;
+	struct page *page = NULL;
+
+	spin_lock(&pool->lock);
+	list_for_each_entry(block, &pool->partial, list) {
+		page = block_take(block);
+		if (page)
+			goto unlock;
+	}
+	list_for_each_entry(block, &pool->idle, list) {
+		page = block_take(block);
+		if (page) {
+			pool->nr_idle--;
+			goto unlock;
+		}
+	}
+unlock:
+	spin_unlock(&pool->lock);
+	return page;
+}
+
+/* The first page of a new block, and to the pool with the others. */
+static struct page *pool_add(struct secretmem_block *block)
+{
+	struct secretmem_pool *pool = block->pool;
+	struct page *page;
+
+	spin_lock(&pool->lock);
+	pool->nr_free += block->nr_free;
+	list_add(&block->list, &pool->partial);
+	page = block_take(block);
+	spin_unlock(&pool->lock);
+	return page;
+}
+
+#ifdef CONFIG_NUMA
+static int interleaved_node(const nodemask_t *nodes, pgoff_t index)
+{
+	int nid = first_node(*nodes);
+
+	for (index %= max(nodes_weight(*nodes), 1); index; index--)
+		nid = next_node(nid, *nodes);
+	return nid < MAX_NUMNODES ? nid : numa_node_id();
+}
+
+/*
+ * The node that memory policy and cpuset have for a page at @addr, whose pool can
+ * be asked, and all @nodes that will do, or NULL if these are no matter of policy.
+ */
+static int policy_node(gfp_t gfp, struct vm_area_struct *vma,
+		       unsigned long addr, nodemask_t **nodes)
+{
+	struct mempolicy *policy = __get_vma_policy(vma, addr);
+	enum zone_type zone = gfp_zone(gfp);
+	int nid = numa_node_id();
+	struct zoneref *nearest;
+
+	*nodes = NULL;
+	if (!policy)
+		policy = get_task_policy(current);
+	if (policy->mode == MPOL_BIND && zone >= policy_zone &&
+	    cpuset_nodemask_valid_mems_allowed(&policy->v.nodes))
+		*nodes = &policy->v.nodes;
+	if (policy->mode == MPOL_PREFERRED && !(policy->flags & MPOL_F_LOCAL))
+		nid = policy->v.preferred_node;
+	if (policy->mode == MPOL_INTERLEAVE)
+		nid = interleaved_node(&policy->v.nodes,
+				       linear_page_index(vma, addr));
+
+	nearest = first_zones_zonelist(node_zonelist(nid, gfp), zone,
+				       *nodes ?: &cpuset_current_mems_allowed);
+	return nearest->zone ? zone_to_nid(nearest->zone) : nid;
+}
+#else
+static int policy_node(gfp_t gfp, struct vm_area_struct *vma,
+		       unsigned long addr, nodemask_t **nodes)
+{
+	*nodes = NULL;
+	return numa_node_id();
+}
+#endif
+
+/*
+ * How hard to try for a block. It is worth some compaction to have a large one;
+ * others are a way to get along, and only a single page must be had.
+ */
+static gfp_t block_gfp(gfp_t gfp, unsigned int order)
+{
+	if (!order)
+		return gfp;
+	gfp |= __GFP_THISNODE | __GFP_NOWARN | __GFP_NORETRY;
+	return order == BLOCK_ORDER ? gfp : gfp & ~__GFP_DIRECT_RECLAIM;
 }
 
 /**
  * secretmem_pool_get() - get a page that only user space will be able to read
  * @gfp:  how to allocate; must allow sleeping and must not ask for highmem or
  *        movable memory
- * @vma:  the area the page is for, whose memory policy is honoured; or NULL for
- *        the policy of the current task
- * @addr: the user address in @vma the page is for; unused without @vma
+ * @vma:  the area the page is for, whose memory policy is honoured; the caller
+ *        holds its mm's mmap_lock
+ * @addr: the user address in @vma the page is for
  *
  * Context: may sleep; takes the locks of the page allocator and those of the
  * architecture's kernel page tables.
  *
- * Return: a zeroed page with one reference and without any kernel mapping, to
- * be given to secretmem_pool_wipe() before its last reference is dropped; or
- * NULL if there is no memory.
+ * Return: a zeroed page with a reference for the caller and without any kernel
+ * mapping, to be given to secretmem_pool_wipe() before that reference is dropped;
+ * or NULL if there is no memory.
  */
 struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 				unsigned long addr)
 {
-	struct page *page;
+	static const unsigned char orders[] = {
+		BLOCK_ORDER, BLOCK_ORDER / 2, 0
+	};
+	struct secretmem_block *block;
+	nodemask_t *nodes;
+	int nid = policy_node(gfp, vma, addr, &nodes);
+	struct page *page = pool_take(&secretmem_pools[nid]);
+	int i;
 
-	gfp |= __GFP_ZERO;
-	page = vma ? alloc_page_vma(gfp, vma, addr) : alloc_page(gfp);
-	if (!page)
-		return NULL;
-
-	atomic_long_inc(&secretmem_pages);
-	if (secretmem_unmap_page(page)) {
-		/* Refused before anything was changed: still an ordinary page. */
-		atomic_long_dec(&secretmem_pages);
-		put_page(page);
-		return NULL;
+	for (i = 0; !page && i < ARRAY_SIZE(orders); i++) {
+		block = block_create(block_gfp(gfp, orders[i]), orders[i],
+				     nid, nodes);
+		if (block)
+			page = pool_add(block);
 	}
 	return page;
 }
 
-/*
- * Nobody will get this page again, and no cgroup has to pay for it for ever. Two
- * references: one that is the last would be put if the page is declared good
- * again, as tests do.
- */
-static void secretmem_lose_page(struct page *page)
-{
-	page_ref_add(page, 2);
-	mem_cgroup_uncharge(page);
-}
-
 /**
- * secretmem_pool_wipe() - make a secret page an ordinary one again
+ * secretmem_pool_wipe() - take a page back, with its contents
  * @page: a page of secretmem_pool_get() that is mapped nowhere any more, not in
  *        user space and not in any TLB; the caller holds a reference
  *
- * Afterwards the page holds zeros, has its direct map back, and is the caller's
- * to put. Others may still hold transient references to it: they keep nothing
- * but a wiped page from the page allocator. If the memory of the page has failed,
- * it stays as it was, without a mapping and never to be used again.
+ * The page is zeroed before this function returns. It stays off the direct map,
+ * may become a page of another secret file as soon as nobody else has a reference
+ * to it, or goes back to the page allocator. If the memory of the page has failed,
+ * it stays as it was, and is never used again.
  *
- * Context: may sleep.
+ * Context: process context; does not sleep.
  */
 void secretmem_pool_wipe(struct page *page)
 {
+	struct secretmem_block *block = (void *)page_private(page);
+	struct secretmem_pool *pool = block->pool;
+	bool surplus;
+
+	/* Nobody will get it again, and no cgroup has to pay for it for ever. */
+	mem_cgroup_uncharge(page);
 	/* Writing to it, or the processor reading ahead, is a machine check. */
 	if (PageHWPoison(page)) {
-		secretmem_lose_page(page);
+		block_lose_page(block, page);
 		return;
 	}
 
-	/*
-	 * The entry was made by secretmem_unmap_page(), so there is nothing
-	 * left to allocate and no way to fail. If an architecture does, a page
-	 * lost is better than an unmapped page that somebody allocates.
-	 */
-	if (WARN_ON_ONCE(set_direct_map_valid_noflush(page, 1, true))) {
-		secretmem_lose_page(page);
-		return;
-	}
-	clear_highpage(page);
-	atomic_long_dec(&secretmem_pages);
+	secretmem_clear_page(page);
+	ClearPageUptodate(page);
+	ClearPageReferenced(page);
+	ClearPageDirty(page);
+
+	spin_lock(&pool->lock);
+	__set_bit(page - block->pages, block->free);
+	block->nr_free++;
+	pool->nr_free++;
+	pool->nr_used--;
+	block_sort(block);
+	surplus = !list_empty(&pool->leaving) ||
+		  pool->nr_idle > READ_ONCE(secretmem_keep_idle);
+	spin_unlock(&pool->lock);
+
+	if (surplus)
+		queue_work(system_unbound_wq, &pool->work);
 }
+
+/*
+ * Shrinkers
+ */
+
+static struct secretmem_pool *shrinker_pool(struct shrink_control *sc)
+{
+	return &secretmem_pools[sc->nid];
+}
+
+static unsigned long secretmem_idle_count(struct shrinker *shrinker,
+					  struct shrink_control *sc)
+{
+	return READ_ONCE(shrinker_pool(sc)->nr_idle) * BLOCK_PAGES ?:
+	       SHRINK_EMPTY;
+}
+
+static unsigned long secretmem_idle_scan(struct shrinker *shrinker,
+					 struct shrink_control *sc)
+{
+	unsigned long freed = give_back_idle(shrinker_pool(sc), 0);
+
+	sc->nr_scanned = max(sc->nr_to_scan, freed);
+	return freed ?: SHRINK_STOP;
+}
+
+static unsigned long secretmem_part_count(struct shrinker *shrinker,
+					  struct shrink_control *sc)
+{
+	struct secretmem_pool *pool = shrinker_pool(sc);
+	unsigned long idle = READ_ONCE(pool->nr_idle) * BLOCK_PAGES;
+	unsigned long free = READ_ONCE(pool->nr_free);
+
+	return free > idle ? free - idle : SHRINK_EMPTY;
+}
+
+static unsigned long secretmem_part_scan(struct shrinker *shrinker,
+					 struct shrink_control *sc)
+{
+	unsigned long freed = give_back_part(shrinker_pool(sc));
+
+	sc->nr_scanned = max(sc->nr_to_scan, freed);
+	return freed ?: SHRINK_STOP;
+}
+
+/* No seeks: it costs nothing but a flush to have such memory again. */
+static struct shrinker secretmem_idle_shrinker = {
+	.count_objects	= secretmem_idle_count,
+	.scan_objects	= secretmem_idle_scan,
+	.flags		= SHRINKER_NUMA_AWARE,
+};
+
+/* The large page that is split stays so: only if memory gets really short. */
+static struct shrinker secretmem_part_shrinker = {
+	.count_objects	= secretmem_part_count,
+	.scan_objects	= secretmem_part_scan,
+	.seeks		= 4 * DEFAULT_SEEKS,
+	.flags		= SHRINKER_NUMA_AWARE,
+};
+
+/*
+ * Events
+ */
 
 /*
  * Pages whose memory has failed are no obstacle to taking it offline, and if it is
  * ever online again, all of it goes to the page allocator. Ours have no direct
  * map, and may still be in their files: let them be an obstacle.
  */
-static int __maybe_unused secretmem_pool_memory_event(struct notifier_block *nb,
-						      unsigned long event,
-						      void *arg)
+static int __maybe_unused secretmem_memory_event(struct notifier_block *nb,
+						 unsigned long event, void *arg)
 {
 	struct memory_notify *range = arg;
 	struct page *page;
@@ -179,12 +832,58 @@ static int __maybe_unused secretmem_pool_memory_event(struct notifier_block *nb,
 	return NOTIFY_OK;
 }
 
+/* An image of memory is made from the direct map: keep nothing off it in vain. */
+static int __maybe_unused secretmem_pm_event(struct notifier_block *nb,
+					     unsigned long event, void *unused)
+{
+	switch (event) {
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		WRITE_ONCE(secretmem_keep_idle, 0);
+		secretmem_drain();
+		break;
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		WRITE_ONCE(secretmem_keep_idle, 1);
+		break;
+	}
+	return NOTIFY_OK;
+}
+
 /**
  * secretmem_pool_init() - prepare for secretmem_pool_get()
  *
  * Context: at boot; may sleep.
+ *
+ * Return: 0, or -ENOMEM.
  */
-void __init secretmem_pool_init(void)
+int __init secretmem_pool_init(void)
 {
-	hotplug_memory_notifier(secretmem_pool_memory_event, 0);
+	int nid, err;
+
+	BUILD_BUG_ON(BLOCK_ORDER >= MAX_ORDER);
+
+	secretmem_pools = kcalloc(nr_node_ids, sizeof(*secretmem_pools),
+				  GFP_KERNEL);
+	if (!secretmem_pools)
+		return -ENOMEM;
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		struct secretmem_pool *pool = &secretmem_pools[nid];
+
+		spin_lock_init(&pool->lock);
+		INIT_LIST_HEAD(&pool->partial);
+		INIT_LIST_HEAD(&pool->idle);
+		INIT_LIST_HEAD(&pool->leaving);
+		INIT_WORK(&pool->work, secretmem_pool_work);
+	}
+
+	err = secretmem_init_windows() ?:
+	      register_shrinker(&secretmem_idle_shrinker) ?:
+	      register_shrinker(&secretmem_part_shrinker);
+	if (err)
+		return err;
+
+	hotplug_memory_notifier(secretmem_memory_event, 0);
+	pm_notifier(secretmem_pm_event, 0);
+	return 0;
 }

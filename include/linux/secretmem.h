@@ -11,6 +11,7 @@
 #include <linux/types.h>
 
 struct page;
+struct seq_file;
 
 #ifdef CONFIG_SECRETMEM
 
@@ -26,6 +27,9 @@ DECLARE_STATIC_KEY_FALSE(secretmem_key);
 bool secretmem_enabled(void);
 void secretmem_disable(const char *reason);
 bool secretmem_active(void);
+bool secretmem_unmapped(void);
+void secretmem_drain(void);
+void secretmem_report_meminfo(struct seq_file *m);
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
 
 /**
@@ -124,6 +128,19 @@ static inline void secretmem_disable(const char *reason)
 static inline bool secretmem_active(void)
 {
 	return false;
+}
+
+static inline bool secretmem_unmapped(void)
+{
+	return false;
+}
+
+static inline void secretmem_drain(void)
+{
+}
+
+static inline void secretmem_report_meminfo(struct seq_file *m)
+{
 }
 
 static inline bool vma_is_secretmem(const struct vm_area_struct *vma)

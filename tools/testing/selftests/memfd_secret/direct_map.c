@@ -130,8 +130,8 @@ TEST_F(direct_map, secret_pages_are_unreadable_and_ordinary_ones_readable)
 }
 
 /*
- * Pages of one-page files lie side by side. With every other file closed each
- * secret page is between two that have come back.
+ * Pages of one-page files lie side by side. With every other file closed, and if
+ * memory is short, each secret page is between two that have come back.
  */
 TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
 {
@@ -154,6 +154,7 @@ TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
 	for (i = 1; i < FILES; i += 2)
 		ASSERT_EQ(0, munmap(page[i], page_size));
 
+	ASSERT_TRUE(give_spare_memory_back());
 	frames = read_frames();
 	unreadable = count_frames(&frames, UNREADABLE);
 	for (i = 0; i < FILES; i += 2) {
@@ -175,6 +176,7 @@ TEST_F(direct_map, all_is_readable_again_after_close)
 {
 	const size_t size = 8 << 20;
 	struct frames before, during, after;
+	long off;
 	char *secret;
 
 	if (access(DIRECT_MAP, R_OK))
@@ -182,16 +184,20 @@ TEST_F(direct_map, all_is_readable_again_after_close)
 	if (frees_unmap())
 		SKIP(return, "debug_pagealloc unmaps free pages");
 
+	ASSERT_TRUE(give_spare_memory_back());
 	before = read_frames();
 	secret = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)secret);
 	memset(secret, 1, size);
 	during = read_frames();
+	off = secret_kb() + spare_kb();
 	EXPECT_EQ(0, munmap(secret, size));
+	EXPECT_TRUE(give_spare_memory_back());
 	after = read_frames();
 
 	EXPECT_EQ(0, count_frames(&before, UNREADABLE));
-	EXPECT_EQ(size / page_size, count_frames(&during, UNREADABLE));
+	EXPECT_LE(size >> 10, off);
+	EXPECT_EQ(off, count_frames(&during, UNREADABLE) * page_size >> 10);
 	EXPECT_EQ(0, count_frames(&after, UNREADABLE));
 	EXPECT_EQ(0, count_frames(&after, DISAGREE));
 	EXPECT_EQ(count_frames(&before, READABLE),
@@ -261,12 +267,15 @@ TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 
 	EXPECT_LT(0, failed);
 	EXPECT_EQ(size / page_size - failed, resident_pages(secret, size));
+	EXPECT_EQ((size - failed * page_size) >> 10, secret_kb());
 	frames = read_frames();
-	EXPECT_EQ(size / page_size - failed, count_frames(&frames, UNREADABLE));
+	EXPECT_EQ(secret_kb() + spare_kb(),
+		  count_frames(&frames, UNREADABLE) * page_size >> 10);
 	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
 	free(frames.state);
 
 	EXPECT_EQ(0, munmap(secret, size));
+	EXPECT_TRUE(give_spare_memory_back());
 	frames = read_frames();
 	EXPECT_EQ(0, count_frames(&frames, UNREADABLE));
 	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
@@ -396,6 +405,7 @@ TEST_F_TIMEOUT(direct_map, page_tables_are_as_before_and_do_not_grow, 3600)
 		SKIP(return, "kernel without DEBUG_SECRETMEM");
 	if (frees_unmap())
 		SKIP(return, "debug_pagealloc unmaps free pages");
+	ASSERT_TRUE(give_spare_memory_back());
 	ASSERT_TRUE(read_dump(&before));
 
 	for (round = 0; round < rounds(); round++) {
@@ -410,6 +420,7 @@ TEST_F_TIMEOUT(direct_map, page_tables_are_as_before_and_do_not_grow, 3600)
 			free_kb = read_field("/proc/meminfo", "MemFree");
 	}
 
+	ASSERT_TRUE(give_spare_memory_back());
 	ASSERT_TRUE(read_dump(&after));
 	EXPECT_TRUE(same_dumps(_metadata, &before, &after));
 	EXPECT_FALSE(before.nr == during.nr) {

@@ -189,6 +189,8 @@ TEST_F(each_allocation, may_fail)
 	for (n = 1; failed && n < 1000; n++) {
 		prepare(attempt, variant->prepare);
 		ASSERT_EQ(0, attempt->err);
+		/* So that a fault needs more than a page that is there. */
+		ASSERT_TRUE(give_spare_memory_back());
 		set_fail_nth(n);
 		variant->try(attempt);
 		failed = has_failed();
@@ -209,20 +211,25 @@ TEST_F(each_allocation, may_fail)
 	EXPECT_EQ(unused_fd, dup(0));
 }
 
-/* Reads, then writes all of @p through the kernel, again after each failure. */
+/*
+ * Reads, then writes all of @p through the kernel, again after each failure. Now and
+ * then without pages that could be had without an allocation.
+ */
 static int touch_with_failures(char *p, size_t size)
 {
 	int zero = open("/dev/zero", O_RDONLY), failures = 0;
 	size_t i;
 
-	inject_here(true);
 	for (i = 0; i < size; i += page_size) {
+		if (i % (64 * page_size) == 0)
+			give_spare_memory_back();
+		inject_here(true);
 		while (i % (2 * page_size) && !kernel_touch(p + i))
 			failures++;
 		while (read(zero, p + i, page_size) < 0)
 			failures++;
+		inject_here(false);
 	}
-	inject_here(false);
 	close(zero);
 	return failures;
 }
@@ -240,7 +247,7 @@ TEST(faults_fail_again_and_again_and_succeed)
 	failures = touch_with_failures(p, size);
 	inject_failures(0);
 	TH_LOG("%d faults failed", failures);
-	EXPECT_LT(size / page_size / 20, failures);
+	EXPECT_LT(0, failures);
 	EXPECT_TRUE(is_zero(p, size));
 	fill(p, size, 1);
 	EXPECT_TRUE(is_filled(p, size, 1));
@@ -263,7 +270,8 @@ TEST(failed_faults_lose_no_memory)
 		munmap(p, size);
 	}
 	inject_failures(0);
-	EXPECT_LT(rounds * size / page_size / 2, failures);
+	give_spare_memory_back();
+	EXPECT_LT(rounds * size / page_size / 64, failures);
 	/* One page for each failure would be more than all that is idle. */
 	lost = before - read_field("/proc/meminfo", "MemFree");
 	TH_LOG("%d faults failed, %ld kB less are free", failures, lost);

@@ -46,6 +46,17 @@ static inline bool inject_failures(int percent)
 		!access("/proc/thread-self/fail-nth", W_OK);
 }
 
+/*
+ * Leaves the tasks that ask for it single pages only, as if all memory was
+ * fragmented. To be called again with false in the end, as above.
+ */
+static inline bool inject_fragmentation(bool on)
+{
+	return inject_failures(on ? 100 : 0) &&
+		inject_set("failslab", "probability", "0") &&
+		inject_set("fail_page_alloc", "min-order", on ? "1" : "0");
+}
+
 /* Should this thread have the failures? Only after inject_failures(). */
 static inline void inject_here(bool on)
 {

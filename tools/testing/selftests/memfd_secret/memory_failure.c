@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "threads.h"
+#include "inject.h"
 
 #include <linux/mempolicy.h>
 #include <sys/mount.h>
@@ -346,7 +347,8 @@ static bool frame_has_flag(unsigned long long frame, int flag)
 
 /*
  * Which of the file's frames does new memory have? It is of the same kind, so it
- * comes from the same lists of free pages.
+ * comes from the same lists of free pages; and page by page, as what is left of a
+ * block with a page that failed is free in pieces.
  */
 static void allocate_again(const unsigned long long *frames, bool *again)
 {
@@ -355,9 +357,13 @@ static void allocate_again(const unsigned long long *frames, bool *again)
 	int fd = secret_file(NEW_PAGES * page_size), i, j;
 	char *p;
 
+	if (!inject_fragmentation(true))
+		abort();
+	inject_here(true);
 	p = mmap(NULL, NEW_PAGES * page_size, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_POPULATE, fd, 0);
-	if (p == MAP_FAILED ||
+	inject_here(false);
+	if (!inject_fragmentation(false) || p == MAP_FAILED ||
 	    pread(pagemap, entry, sizeof(entry), (uintptr_t)p / page_size *
 		  sizeof(entry[0])) != sizeof(entry))
 		abort();
@@ -376,6 +382,7 @@ static void close_file(struct _test_data_failure *self)
 	munmap(self->mem, self->size);
 	close(self->fd);
 	self->fd = -1;
+	give_spare_memory_back();
 }
 
 TEST_F(failure, page_stays_off_the_direct_map)
@@ -778,6 +785,7 @@ static char *take_from_block(void)
 		page = MAP_FAILED;
 	munmap(plain, size);
 	munmap(secrets, more);
+	give_spare_memory_back();
 	return page;
 }
 

@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include "testing.h"
+#include "swapspace.h"
 
 #include <linux/mempolicy.h>
 #include <sched.h>
@@ -19,7 +20,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -423,6 +423,7 @@ static void check_area(struct __test_metadata *_metadata, struct area *area,
 
 	munmap(area->mem, s->size);
 	close(area->fd);
+	EXPECT_TRUE(give_spare_memory_back());
 	if (frees_unmap())
 		return;
 	EXPECT_EQ(0, frames_not('r', area->before, s->nr)) {
@@ -889,6 +890,8 @@ TEST_F(pages, are_enough_to_keep_a_memory_block)
 		probe_read(p);
 
 		ASSERT_EQ(0, set_block(block, "online_kernel"));
+		/* Of which the other pages would be else. */
+		EXPECT_TRUE(give_spare_memory_back());
 		fill_pages(p + page_size, (nr - 1) * page_size, 1);
 		entry = read_pagemap(p, nr);
 		EXPECT_EQ(block, block_of(entry[nr - 1]));
@@ -1081,36 +1084,21 @@ TEST_F(fragments, are_left_alone_by_compaction)
  * Swap
  */
 
-/* What mkswap(8) writes; the signature is at the end of the page. */
-struct swap_header {
-	char boot[1024];
-	unsigned int version;
-	unsigned int last_page;
-	unsigned int bad_pages;
-};
-
-#define SIGNATURE "SWAPSPACE2"
-
 /* False if there is no disk of which one may be sure that nobody needs it. */
 static bool swap_on(void)
 {
 	int fd = open(SWAP_DISK, O_RDWR | O_EXCL | O_CLOEXEC);
 	char *start = map_plain(MB);
-	struct swap_header *header = (void *)start;
 	bool blank;
 
 	if (fd < 0)
 		return false;
 	blank = lseek(fd, 0, SEEK_END) >= (off_t)SWAP_SIZE &&
 		pread(fd, start, MB, 0) == (ssize_t)MB && is_zero(start, MB);
-	header->version = 1;
-	header->last_page = SWAP_SIZE / page_size - 1;
-	memcpy(start + page_size - strlen(SIGNATURE), SIGNATURE,
-	       strlen(SIGNATURE));
-	blank = blank && pwrite(fd, start, page_size, 0) == (ssize_t)page_size;
 	munmap(start, MB);
 	close(fd);
-	return blank && !swapon(SWAP_DISK, 0);
+	return blank && make_swap(SWAP_DISK, SWAP_SIZE / page_size) &&
+	       !swapon(SWAP_DISK, 0);
 }
 
 /* Blank again, as far as that is looked at. */

@@ -217,7 +217,7 @@ static void wait_for_others(void)
 	if (frees_unmap())
 		sleep(1);
 	else
-		for (tries = 0; tries < 20 && unreadable_frames(); tries++)
+		for (tries = 0; tries < 20 && secret_kb(); tries++)
 			usleep(100000);
 }
 
@@ -245,6 +245,8 @@ FIXTURE_TEARDOWN(nothing_is_left)
 	EXPECT_EQ(0, shared->wrong);
 	EXPECT_NE(0, shared->filled);
 	EXPECT_EQ(0, host_search(&secret.key));
+	EXPECT_EQ(0, secret_kb());
+	EXPECT_TRUE(give_spare_memory_back());
 	/* Where it takes free pages off the direct map there is nothing to see. */
 	unreadable = frees_unmap() ? 0 : unreadable_frames();
 	EXPECT_EQ(0, unreadable);

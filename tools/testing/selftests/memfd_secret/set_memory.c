@@ -285,7 +285,7 @@ static bool all_is_readable_soon(void)
 {
 	int tries = 0;
 
-	while (any_is_unreadable()) {
+	while (!give_spare_memory_back() || any_is_unreadable()) {
 		if (++tries == 10)
 			return false;
 		usleep(500000);

@@ -207,6 +207,46 @@ static inline long read_field(const char *path, const char *field)
 	return value;
 }
 
+/*
+ * The kB of free memory, as soon as they are more than @kb, or after a while: the
+ * end of a file may not be the moment in which its memory is free.
+ */
+static inline long free_kb_above(long kb)
+{
+	long now = read_field("/proc/meminfo", "MemFree");
+	int i;
+
+	for (i = 0; i < 50 && now <= kb; i++) {
+		usleep(100000);
+		now = read_field("/proc/meminfo", "MemFree");
+	}
+	return now;
+}
+
+/* The kB that are off the direct map: of files, and kept for the next one. */
+static inline long secret_kb(void)
+{
+	return read_field("/proc/meminfo", "SecretMem");
+}
+
+static inline long spare_kb(void)
+{
+	return read_field("/proc/meminfo", "SecretMemFree");
+}
+
+/* Have the kernel give back what it keeps for the next secret page. */
+static inline bool give_spare_memory_back(void)
+{
+	int i;
+
+	for (i = 0; i < 50 && spare_kb(); i++) {
+		if (write_text("/proc/sys/vm/drop_caches", "2"))
+			return false;
+		usleep(20000);
+	}
+	return !spare_kb();
+}
+
 static inline long locked_kb(void)
 {
 	return read_field("/proc/self/status", "VmLck");
