@@ -35,6 +35,7 @@
 #include <linux/moduleparam.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/preempt.h>
 #include <linux/pseudo_fs.h>
 #include <linux/rwsem.h>
@@ -127,12 +128,12 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 	SetPageDirty(page);
 	err = add_to_page_cache_locked(page, mapping, vmf->pgoff, gfp);
 	if (err)
-		goto err_wipe;
+		goto err_put;
 
 	return page;
 
-err_wipe:
-	secretmem_pool_wipe(page);
+err_put:
+	secretmem_pool_put(page);
 	unlock_page(page);
 	put_page(page);
 	return ERR_PTR(err);
@@ -141,7 +142,7 @@ err_wipe:
 /* Called when a page has left its file, with the page locked. */
 static void secretmem_freepage(struct page *page)
 {
-	secretmem_pool_wipe(page);
+	secretmem_pool_put(page);
 }
 
 /* Copying goes through the direct map, which is not there. */
@@ -244,13 +245,49 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
+/* Removes pages that are locked, and mapped nowhere. */
+static void secretmem_remove_pages(struct address_space *mapping,
+				   struct page **pages, unsigned int nr)
+{
+	struct pagevec pvec;
+	unsigned int i;
+
+	secretmem_pool_wipe(pages, nr);
+	pagevec_init(&pvec);
+	for (i = 0; i < nr; i++) {
+		ClearPageDirty(pages[i]);
+		if (!pagevec_add(&pvec, pages[i]) || i == nr - 1) {
+			delete_from_page_cache_batch(mapping, &pvec);
+			pagevec_reinit(&pvec);
+		}
+	}
+}
+
+static void secretmem_empty(struct address_space *mapping)
+{
+	struct page *pages[SECRETMEM_WIPE_BATCH];
+	pgoff_t index = 0;
+	unsigned int i, nr;
+
+	while ((nr = find_get_pages(mapping, &index, ARRAY_SIZE(pages), pages))) {
+		for (i = 0; i < nr; i++)
+			lock_page(pages[i]);
+		secretmem_remove_pages(mapping, pages, nr);
+		for (i = 0; i < nr; i++) {
+			unlock_page(pages[i]);
+			put_page(pages[i]);
+		}
+		cond_resched();
+	}
+}
+
 /*
  * The last descriptor and the last mapping are gone, and with them whoever could
  * read the file. The inode may stay, an inotify watch is enough for that.
  */
 static int secretmem_release(struct inode *inode, struct file *file)
 {
-	truncate_inode_pages(inode->i_mapping, 0);
+	secretmem_empty(inode->i_mapping);
 	return 0;
 }
 

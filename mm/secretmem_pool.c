@@ -17,7 +17,7 @@
  *	     v                      |
  *	    free  --------------> leaving	block_claim()
  *	    |  ^
- *	    |  | secretmem_pool_wipe()
+ *	    |  | secretmem_pool_put()
  *	    |  | zeroed through a mapping that one CPU has for itself
  *	    v  |
  *	    used  --------------> lost		its memory has failed
@@ -192,51 +192,56 @@ void secretmem_report_meminfo(struct seq_file *m)
  */
 
 /*
- * Where a CPU, and no other, sees the page it is wiping: only its own TLB has to
- * be flushed afterwards. An address in a hole of /proc/kcore, with an own entry
- * in the kernel's page tables.
+ * Where a CPU, and no other, sees the pages it is wiping: only its own TLB has to
+ * be flushed afterwards.
  */
 struct secretmem_window {
 	unsigned long addr;
-	pte_t *pte;
+	pte_t *pte[SECRETMEM_WIPE_BATCH];
 };
 
 static DEFINE_PER_CPU(struct secretmem_window, secretmem_window);
 
-static void secretmem_clear_page(struct page *page)
+static void clear_through_window(struct page **pages, unsigned int nr)
 {
 	struct secretmem_window *window = &get_cpu_var(secretmem_window);
+	unsigned long addr = window->addr;
+	unsigned int i;
 
-	set_pte_at(&init_mm, window->addr, window->pte,
-		   mk_pte(page, PAGE_KERNEL));
-	clear_page((void *)window->addr);
-	pte_clear(&init_mm, window->addr, window->pte);
-	local_flush_tlb_kernel_page(window->addr);
+	for (i = 0; i < nr; i++, addr += PAGE_SIZE) {
+		set_pte_at(&init_mm, addr, window->pte[i],
+			   mk_pte(pages[i], PAGE_KERNEL));
+		clear_page((void *)addr);
+		pte_clear(&init_mm, addr, window->pte[i]);
+	}
+	local_flush_tlb_kernel_range(window->addr, addr);
 	put_cpu_var(secretmem_window);
 }
 
-static int __init secretmem_note_pte(pte_t *pte, unsigned long addr, void *cpu)
+static int __init note_pte(pte_t *pte, unsigned long addr, void *data)
 {
-	struct secretmem_window *window =
-		per_cpu_ptr(&secretmem_window, *(int *)cpu);
+	struct secretmem_window *window = data;
 
-	window->addr = addr;
-	window->pte = pte;
+	window->pte[(addr - window->addr) >> PAGE_SHIFT] = pte;
 	return 0;
 }
 
 static int __init secretmem_init_windows(void)
 {
+	unsigned long size = SECRETMEM_WIPE_BATCH * PAGE_SIZE;
+	struct secretmem_window *window;
+	struct vm_struct *area;
 	int cpu, err;
 
 	for_each_possible_cpu(cpu) {
-		/* Read as zeros by /proc/kcore, which would take the page else. */
-		struct vm_struct *area = get_vm_area(PAGE_SIZE, VM_IOREMAP);
-
+		/* This flag makes it a hole in /proc/kcore. */
+		area = get_vm_area(size, VM_IOREMAP);
 		if (!area)
 			return -ENOMEM;
-		err = apply_to_page_range(&init_mm, (unsigned long)area->addr,
-					  PAGE_SIZE, secretmem_note_pte, &cpu);
+		window = per_cpu_ptr(&secretmem_window, cpu);
+		window->addr = (unsigned long)area->addr;
+		err = apply_to_page_range(&init_mm, window->addr, size,
+					  note_pte, window);
 		if (err)
 			return err;
 	}
@@ -677,7 +682,7 @@ static gfp_t block_gfp(gfp_t gfp, unsigned int order)
  * architecture's kernel page tables.
  *
  * Return: a zeroed page with a reference for the caller and without any kernel
- * mapping, to be given to secretmem_pool_wipe() before that reference is dropped;
+ * mapping, to be given to secretmem_pool_put() before that reference is dropped;
  * or NULL if there is no memory.
  */
 struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
@@ -702,9 +707,35 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 }
 
 /**
- * secretmem_pool_wipe() - take a page back, with its contents
- * @page: a page of secretmem_pool_get() that is mapped nowhere any more, not in
- *        user space and not in any TLB; the caller holds a reference
+ * secretmem_pool_wipe() - zero secret pages
+ * @pages: pages of secretmem_pool_get() that are mapped nowhere any more, not in
+ *         user space and not in any TLB; locked by the caller
+ * @nr:    how many: SECRETMEM_WIPE_BATCH at most
+ *
+ * To be called before secretmem_pool_put(), which does it else. The pages are not up
+ * to date afterwards. Those whose memory has failed stay as they are.
+ *
+ * Context: process context; does not sleep.
+ */
+void secretmem_pool_wipe(struct page **pages, unsigned int nr)
+{
+	struct page *good[SECRETMEM_WIPE_BATCH];
+	unsigned int i, nr_good = 0;
+
+	/* To write to memory that has failed, or to read ahead, is a machine check. */
+	for (i = 0; i < nr; i++)
+		if (!PageHWPoison(pages[i]))
+			good[nr_good++] = pages[i];
+
+	clear_through_window(good, nr_good);
+	for (i = 0; i < nr_good; i++)
+		ClearPageUptodate(good[i]);
+}
+
+/**
+ * secretmem_pool_put() - take a page back
+ * @page: a page of secretmem_pool_get() that has left its file, or never was in one,
+ *        and is mapped nowhere any more; the caller holds a reference
  *
  * The page is zeroed before this function returns. It stays off the direct map,
  * may become a page of another secret file as soon as nobody else has a reference
@@ -713,22 +744,20 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
  *
  * Context: process context; does not sleep.
  */
-void secretmem_pool_wipe(struct page *page)
+void secretmem_pool_put(struct page *page)
 {
 	struct secretmem_block *block = (void *)page_private(page);
 	struct secretmem_pool *pool = block->pool;
 	bool surplus;
 
-	/* Nobody will get it again, and no cgroup has to pay for it for ever. */
+	if (PageUptodate(page))
+		secretmem_pool_wipe(&page, 1);
+	/* No cgroup has to pay for it any more. */
 	mem_cgroup_uncharge(page);
-	/* Writing to it, or the processor reading ahead, is a machine check. */
 	if (PageHWPoison(page)) {
 		block_lose_page(block, page);
 		return;
 	}
-
-	secretmem_clear_page(page);
-	ClearPageUptodate(page);
 	ClearPageReferenced(page);
 	ClearPageDirty(page);
 

@@ -10,9 +10,13 @@
 struct page;
 struct vm_area_struct;
 
+/* How many pages are wiped together at most. */
+#define SECRETMEM_WIPE_BATCH	64
+
 struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 				unsigned long addr);
-void secretmem_pool_wipe(struct page *page);
+void secretmem_pool_wipe(struct page **pages, unsigned int nr);
+void secretmem_pool_put(struct page *page);
 int secretmem_pool_init(void);
 
 #endif /* _MM_SECRETMEM_POOL_H */

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What secret memory takes from the rest of the system: it comes in blocks of 2 MiB,
+ * shared by all files, and goes back as it came, or in pieces if memory is short.
+ */
+#define _GNU_SOURCE
+#include <linux/mempolicy.h>
+#include <sys/resource.h>
+
+#include "testing.h"
+#include "inject.h"
+
+#define MB		(1024 * 1024UL)
+#define BLOCK		(2 * MB)
+#define BLOCK_KB	((long)(BLOCK >> 10))
+#define BIG		(64 * MB)
+#define MAX_NODES	64
+
+/* What is off the direct map, by the kernel's own account. */
+static long unmapped_kb(void)
+{
+	return secret_kb() + spare_kb();
+}
+
+static int memory_nodes(void)
+{
+	char path[64];
+	int node, nodes = 0;
+
+	for (node = 0; node < MAX_NODES; node++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d",
+			 node);
+		nodes += !access(path, F_OK);
+	}
+	return nodes ?: 1;
+}
+
+/* One block a node may be kept for the next secret. */
+static long kept_kb(void)
+{
+	return memory_nodes() * BLOCK_KB;
+}
+
+/* What was freed goes back after a moment. */
+static bool spare_is_kept_only(void)
+{
+	int i;
+
+	for (i = 0; i < 50 && spare_kb() > kept_kb(); i++)
+		usleep(100000);
+	return spare_kb() <= kept_kb();
+}
+
+/* Of the lines of /proc/interrupts that count calls from one CPU to others. */
+static long cpu_calls(void)
+{
+	FILE *f = fopen("/proc/interrupts", "re");
+	char line[4096], *p, *end;
+	long sum = 0, n;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strstr(line, " CAL:") && !strstr(line, " TLB:") &&
+		    strncmp(line, "CAL:", 4) && strncmp(line, "TLB:", 4))
+			continue;
+		for (p = strchr(line, ':') + 1; ; p = end) {
+			n = strtol(p, &end, 10);
+			if (end == p)
+				break;
+			sum += n;
+		}
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+static void touch_all(char *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += page_size)
+		p[i] = 1;
+}
+
+FIXTURE(pool) {
+};
+
+FIXTURE_SETUP(pool)
+{
+	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, secret_kb());
+	ASSERT_TRUE(give_spare_memory_back());
+}
+
+FIXTURE_TEARDOWN(pool)
+{
+	EXPECT_EQ(0, secret_kb());
+	EXPECT_TRUE(spare_is_kept_only());
+}
+
+TEST_F(pool, meminfo_counts_the_pages_of_files)
+{
+	const long nr = 100;
+	char *p = map_secret(nr * page_size);
+	long one = page_size >> 10;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(0, secret_kb());
+	p[0] = 1;
+	EXPECT_EQ(one, secret_kb());
+	fill(p, nr * page_size, 1);
+	EXPECT_EQ(nr * one, secret_kb());
+	munmap(p, nr * page_size);
+	EXPECT_EQ(0, secret_kb());
+}
+
+TEST_F(pool, fdinfo_counts_the_pages_of_the_file)
+{
+	const long nr = 100;
+	int fd = secret_file(nr * page_size);
+	char *p = map_shared(fd, nr * page_size);
+	char path[48];
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	sprintf(path, "/proc/self/fdinfo/%d", fd);
+	EXPECT_EQ(0, read_field(path, "resident"));
+	p[3 * page_size] = 1;
+	EXPECT_EQ(page_size >> 10, read_field(path, "resident"));
+	fill(p, nr * page_size, 1);
+	EXPECT_EQ(nr * page_size >> 10, read_field(path, "resident"));
+	munmap(p, nr * page_size);
+	EXPECT_EQ(nr * page_size >> 10, read_field(path, "resident"));
+	close(fd);
+}
+
+TEST_F(pool, small_files_share_a_block)
+{
+	char *page[256];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		page[i] = map_secret(page_size);
+		ASSERT_NE(MAP_FAILED, (void *)page[i]);
+		page[i][0] = 1;
+	}
+	EXPECT_GE(kept_kb(), unmapped_kb());
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		munmap(page[i], page_size);
+}
+
+TEST_F(pool, one_block_is_kept_for_the_next_secret)
+{
+	char *p = map_secret(BIG);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	touch_all(p, BIG);
+	EXPECT_LE(BIG >> 10, unmapped_kb());
+	munmap(p, BIG);
+	EXPECT_TRUE(spare_is_kept_only());
+	EXPECT_LT(0, spare_kb());
+}
+
+TEST_F(pool, memory_that_was_secret_is_free_again)
+{
+	const long size_kb = BIG >> 10, slack_kb = 4 << 10;
+	char *p = map_secret(BIG);
+	long held, given_back;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	touch_all(p, BIG);
+	held = read_field("/proc/meminfo", "MemFree");
+	munmap(p, BIG);
+	given_back = held + size_kb - kept_kb() - slack_kb;
+	EXPECT_LT(given_back, free_kb_above(given_back));
+}
+
+/*
+ * All but one page in each block are free, of as many blocks as a user can spoil.
+ * If memory is needed, they are not in the way.
+ */
+TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
+{
+	const size_t step = BLOCK / page_size, nr = BIG / page_size;
+	char **page = calloc(nr, sizeof(*page));
+	size_t i, kept = 0;
+
+	for (i = 0; i < nr; i++) {
+		page[i] = map_secret(page_size);
+		ASSERT_NE(MAP_FAILED, (void *)page[i]);
+		page[i][0] = 1;
+	}
+	for (i = 0; i < nr; i++) {
+		if (i % step)
+			munmap(page[i], page_size);
+		else
+			kept++;
+	}
+	EXPECT_EQ(kept * page_size >> 10, secret_kb());
+	EXPECT_LT(BIG / 2 >> 10, spare_kb());
+	EXPECT_TRUE(give_spare_memory_back());
+
+	/* And what comes back later goes at once. */
+	for (i = 0; i < nr; i += step) {
+		EXPECT_EQ(1, page[i][0]);
+		munmap(page[i], page_size);
+	}
+	EXPECT_TRUE(spare_is_kept_only());
+	free(page);
+}
+
+TEST_F(pool, memory_pressure_takes_what_is_kept)
+{
+	const long spare = (read_field("/proc/meminfo", "MemAvailable") +
+			    BLOCK_KB) << 10;
+	char *p = map_secret(page_size), *plain;
+	long i;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	p[0] = 1;
+	munmap(p, page_size);
+	ASSERT_LT(0, spare_kb());
+
+	/* Of a child, so that it can go too far. */
+	if (!fork()) {
+		write_text("/proc/self/oom_score_adj", "1000");
+		plain = map_plain(spare);
+		for (i = 0; i < spare && spare_kb(); i += page_size)
+			plain[i] = 1;
+		_exit(0);
+	}
+	wait(NULL);
+	EXPECT_EQ(0, spare_kb());
+}
+
+TEST_F(pool, fragmented_memory_will_do)
+{
+	const size_t nr = 512;
+	char *p = map_secret(nr * page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	if (!inject_fragmentation(true))
+		SKIP(return, "kernel without FAULT_INJECTION");
+	inject_here(true);
+	fill(p, nr * page_size, 1);
+	inject_here(false);
+	inject_fragmentation(false);
+	EXPECT_EQ(nr * page_size >> 10, secret_kb());
+	EXPECT_EQ(0, spare_kb());
+	EXPECT_TRUE(is_filled(p, nr * page_size, 1));
+	munmap(p, nr * page_size);
+	EXPECT_TRUE(give_spare_memory_back());
+}
+
+TEST_F(pool, large_pages_of_the_direct_map_stay_whole)
+{
+	long small = read_field("/proc/meminfo", "DirectMap4k");
+	char *p = map_secret(BIG);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	if (small < 0 || frees_unmap())
+		SKIP(goto out, "no large pages in the direct map");
+	touch_all(p, BIG);
+	EXPECT_EQ(small, read_field("/proc/meminfo", "DirectMap4k"));
+	munmap(p, BIG);
+	EXPECT_TRUE(spare_is_kept_only());
+	EXPECT_EQ(small, read_field("/proc/meminfo", "DirectMap4k"));
+	return;
+out:
+	munmap(p, BIG);
+}
+
+TEST_F(pool, other_CPUs_are_called_once_a_block)
+{
+	char *p = map_secret(BIG);
+	long before = cpu_calls(), calls;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	touch_all(p, BIG);
+	calls = cpu_calls() - before;
+	TH_LOG("%ld calls to make 64 MiB secret", calls);
+	EXPECT_GE(64, calls);
+	before = cpu_calls();
+	munmap(p, BIG);
+	EXPECT_TRUE(spare_is_kept_only());
+	calls = cpu_calls() - before;
+	TH_LOG("%ld calls to free them", calls);
+	EXPECT_GE(64, calls);
+}
+
+/*
+ * Memory policy
+ */
+
+/* How many pages of the mapping at @p are on @node, as numa_maps has it. */
+static long pages_on_node(const void *p, int node)
+{
+	FILE *f = fopen("/proc/self/numa_maps", "re");
+	char line[1024], word[16], *found;
+	long pages = -1;
+
+	sprintf(word, " N%d=", node);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strtoul(line, NULL, 16) != (unsigned long)p)
+			continue;
+		found = strstr(line, word);
+		pages = found ? atol(found + strlen(word)) : 0;
+	}
+	if (f)
+		fclose(f);
+	return pages;
+}
+
+FIXTURE(policy) {
+	size_t nr;
+	char *p;
+};
+
+FIXTURE_VARIANT(policy) {
+	int mode;
+	unsigned long nodes;
+	int percent[2];		/* of the pages, on which node */
+};
+
+FIXTURE_VARIANT_ADD(policy, bind_0) {
+	.mode = MPOL_BIND, .nodes = 1, .percent = { 100, 0 },
+};
+
+FIXTURE_VARIANT_ADD(policy, bind_1) {
+	.mode = MPOL_BIND, .nodes = 2, .percent = { 0, 100 },
+};
+
+FIXTURE_VARIANT_ADD(policy, preferred_0) {
+	.mode = MPOL_PREFERRED, .nodes = 1, .percent = { 100, 0 },
+};
+
+FIXTURE_VARIANT_ADD(policy, preferred_1) {
+	.mode = MPOL_PREFERRED, .nodes = 2, .percent = { 0, 100 },
+};
+
+FIXTURE_VARIANT_ADD(policy, interleave) {
+	.mode = MPOL_INTERLEAVE, .nodes = 3, .percent = { 50, 50 },
+};
+
+FIXTURE_SETUP(policy)
+{
+	self->nr = 64;
+	self->p = map_secret(self->nr * page_size);
+	ASSERT_NE(MAP_FAILED, (void *)self->p);
+}
+
+FIXTURE_TEARDOWN(policy)
+{
+	munmap(self->p, self->nr * page_size);
+}
+
+/* What is kept for the next secret is on both nodes, or on one, or there is none. */
+static void keep_on_nodes(struct __test_metadata *_metadata, unsigned long nodes)
+{
+	const size_t size = 2 * page_size;
+	char *p = map_secret(size);
+
+	ASSERT_TRUE(give_spare_memory_back());
+	if (nodes) {
+		ASSERT_EQ(0, syscall(SYS_mbind, p, size, MPOL_INTERLEAVE, &nodes,
+				     sizeof(nodes) * 8, 0));
+		fill(p, size, 1);
+	}
+	munmap(p, size);
+}
+
+static void expect_shares(struct __test_metadata *_metadata,
+			  const struct _test_data_policy *self,
+			  const int *percent)
+{
+	fill(self->p, self->nr * page_size, 1);
+	EXPECT_EQ(self->nr * percent[0] / 100, pages_on_node(self->p, 0));
+	EXPECT_EQ(self->nr * percent[1] / 100, pages_on_node(self->p, 1));
+}
+
+TEST_F(policy, of_a_mapping_is_honoured)
+{
+	unsigned long kept;
+	char *p = self->p;
+
+	if (memory_nodes() < 2)
+		SKIP(return, "only one node with memory");
+	for (kept = 0; kept < 4; kept++) {
+		keep_on_nodes(_metadata, kept);
+		ASSERT_EQ(0, syscall(SYS_mbind, p, self->nr * page_size,
+				     variant->mode, &variant->nodes,
+				     sizeof(variant->nodes) * 8, 0));
+		expect_shares(_metadata, self, variant->percent);
+		munmap(p, self->nr * page_size);
+		p = map_secret(self->nr * page_size);
+		ASSERT_NE(MAP_FAILED, (void *)p);
+		self->p = p;
+	}
+}
+
+TEST_F(policy, of_a_task_is_honoured)
+{
+	if (memory_nodes() < 2)
+		SKIP(return, "only one node with memory");
+	keep_on_nodes(_metadata, 3);
+	ASSERT_EQ(0, syscall(SYS_set_mempolicy, variant->mode, &variant->nodes,
+			     sizeof(variant->nodes) * 8));
+	expect_shares(_metadata, self, variant->percent);
+}
+
+TEST_HARNESS_MAIN
