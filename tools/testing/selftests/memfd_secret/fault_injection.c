@@ -221,7 +221,7 @@ static int touch_with_failures(char *p, size_t size)
 	size_t i;
 
 	for (i = 0; i < size; i += page_size) {
-		if (i % (64 * page_size) == 0)
+		if (i % (512 * page_size) == 0)
 			give_spare_memory_back();
 		inject_here(true);
 		while (i % (2 * page_size) && !kernel_touch(p + i))

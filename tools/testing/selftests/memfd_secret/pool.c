@@ -14,6 +14,7 @@
 #define BLOCK		(2 * MB)
 #define BLOCK_KB	((long)(BLOCK >> 10))
 #define BIG		(64 * MB)
+#define MANY		(16 * MB)	/* of files of a page each */
 #define MAX_NODES	64
 
 /* What is off the direct map, by the kernel's own account. */
@@ -182,7 +183,7 @@ TEST_F(pool, memory_that_was_secret_is_free_again)
  */
 TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 {
-	const size_t step = BLOCK / page_size, nr = BIG / page_size;
+	const size_t step = BLOCK / page_size, nr = MANY / page_size;
 	char **page = calloc(nr, sizeof(*page));
 	size_t i, kept = 0;
 
@@ -198,7 +199,7 @@ TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 			kept++;
 	}
 	EXPECT_EQ(kept * page_size >> 10, secret_kb());
-	EXPECT_LT(BIG / 2 >> 10, spare_kb());
+	EXPECT_LT(MANY / 2 >> 10, spare_kb());
 	EXPECT_TRUE(give_spare_memory_back());
 
 	/* And what comes back later goes at once. */
