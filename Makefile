@@ -35,7 +35,7 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/mem
 STATUS_FILE ?=
 TOTALS ?=
 
-.PHONY: help run shell check negative stress kcsan gates tree series import clean distclean \
+.PHONY: help run shell check negative stress kcsan bench gates tree series import clean distclean \
 	setup fetch guest-run guest-kernel guest-check guest-negative
 .NOTPARALLEL:
 
@@ -56,6 +56,8 @@ help:
 	@echo '  make stress               a fuzzer and stressors, for about 45 minutes;'
 	@echo '                            APPEND=SECONDS=30 makes each test that short'
 	@echo '  make kcsan                tests on a kernel that looks for data races'
+	@echo '  make bench                what it costs, beside memfd_create(): a table, CSV, a plot'
+	@echo '  make bench PEER=1         Debian kernels 6.12 and newest beside ours, x86_64 only'
 	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
@@ -69,6 +71,7 @@ help:
 	@echo '                            out: APPEND=-secretmem.enable=1; A=b is in the environment'
 	@echo '  TIMEOUT=300               seconds until a boot is given up'
 	@echo '  ACCEL=tcg                 or kvm'
+	@echo '  BOOTS=3                   how often bench boots each kernel'
 	@echo '  LINUX=path                a Linux 5.10 tree or tarball, instead of fetching it'
 	@echo '  BUILD=build               folder for all that is built'
 	@echo '  JOBS=n                    compilers at a time, and processors for guests'
@@ -115,6 +118,13 @@ stress: tree
 kcsan: tree
 	@$(QEMU) kcsan
 
+bench: tree
+	@scripts/setup bench
+ifneq ($(PEER),)
+	@scripts/fetch peers
+endif
+	@$(QEMU) bench
+
 # For scripts/run and scripts/check.
 guest-run: tree
 	@$(QEMU) run STATUS_FILE=$(STATUS_FILE)
@@ -126,7 +136,7 @@ guest-check guest-negative:
 	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS)
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/series
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series
 
 distclean:
 	rm -rf $(BUILD)
