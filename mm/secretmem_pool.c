@@ -82,7 +82,7 @@
 
 /* A block lies in one large page of the direct map, or is one. */
 #define BLOCK_ORDER	(ilog2(SZ_2M) - PAGE_SHIFT)
-#define BLOCK_PAGES	(1U << BLOCK_ORDER)
+#define BLOCK_PAGES	(SZ_2M >> PAGE_SHIFT)
 
 /* The pages of one node. */
 struct secretmem_pool {
