@@ -24,6 +24,9 @@ ARCHES := x86_64 i386 arm64 riscv64
 ifeq ($(filter $(ARCH),$(ARCHES)),)
 $(error ARCH=$(ARCH): there are $(ARCHES))
 endif
+ifneq ($(and $(filter baseline,$(MAKECMDGOALS)),$(filter-out x86_64,$(ARCH))),)
+$(error ARCH=$(ARCH): baseline is for x86_64)
+endif
 
 # The others are exported where they are given, on the command line or in the environment.
 export ARCH ARCHES BUILD ONLY_ARCH
@@ -35,8 +38,8 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/mem
 STATUS_FILE ?=
 TOTALS ?=
 
-.PHONY: help run shell check negative stress kcsan bench gates tree series import clean distclean \
-	setup fetch guest-run guest-kernel guest-check guest-negative
+.PHONY: help run shell check negative stress kcsan bench baseline gates tree series import \
+	clean distclean setup fetch guest-run guest-kernel guest-check guest-negative
 .NOTPARALLEL:
 
 help:
@@ -58,6 +61,8 @@ help:
 	@echo '  make kcsan                tests on a kernel that looks for data races'
 	@echo '  make bench                what it costs, beside memfd_create(): a table, CSV, a plot'
 	@echo '  make bench PEER=1         Debian kernels 6.12 and newest beside ours, x86_64 only'
+	@echo "  make baseline             the kernel's other selftests, without the series and with"
+	@echo '                            it, for about ten minutes; TEST=vm is one collection'
 	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
@@ -125,6 +130,11 @@ ifneq ($(PEER),)
 endif
 	@$(QEMU) bench
 
+baseline: tree
+	@scripts/setup baseline
+	@scripts/series base >&2
+	@$(QEMU) baseline BASE=$(BUILD)/base
+
 # For scripts/run and scripts/check.
 guest-run: tree
 	@$(QEMU) run STATUS_FILE=$(STATUS_FILE)
@@ -136,7 +146,7 @@ guest-check guest-negative:
 	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS)
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/base
 
 distclean:
 	rm -rf $(BUILD)
