@@ -610,8 +610,11 @@ static struct chase start_chase(void)
 	struct chase chase;
 	size_t i;
 
-	if (size > there / 2)
-		size = there / 2 / MIB * MIB;
+	/* The same on kernels and in boots that have a little more or less. */
+	if (size > there / 4 * 3)
+		size = there / 4 * 3 / (64 * MIB) * (64 * MIB);
+	if (!size)
+		size = MIB;
 	chase.size = size;
 	chase.start = map_anonymous(size);
 	for (i = 0; i < size; i += CHASE_STEP)
