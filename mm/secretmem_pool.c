@@ -329,10 +329,8 @@ static void free_mapped_pages(struct page *pages, unsigned int nr)
 {
 	unsigned int i;
 
-	for (i = 0; i < nr; i++) {
-		set_page_private(pages + i, 0);
+	for (i = 0; i < nr; i++)
 		put_page(pages + i);
-	}
 }
 
 /* In one piece, as they came, unless somebody still has a reference to one. */
@@ -362,7 +360,7 @@ static unsigned int block_give_back(struct secretmem_block *block,
 				    unsigned long *claimed)
 {
 	unsigned int nr = 1U << block->order;
-	unsigned int start, end, given = 0, lost = 0;
+	unsigned int start, end, i, given = 0, lost = 0;
 
 	/* The processor may read ahead what is mapped. */
 	for_each_set_bit(start, claimed, nr) {
@@ -381,6 +379,9 @@ static unsigned int block_give_back(struct secretmem_block *block,
 			continue;
 		bitmap_clear(claimed, start, end - start);
 		given += end - start;
+		/* The page allocator clears it for the first page of a block only. */
+		for (i = start; i < end; i++)
+			set_page_private(block->pages + i, 0);
 		if (end - start == nr)
 			free_mapped_block(pages, block->order);
 		else
@@ -409,36 +410,20 @@ static unsigned long give_back_idle(struct secretmem_pool *pool,
 	return block_give_back(block, claimed);
 }
 
-/* Breaks a block that is in use. */
-static unsigned long give_back_part(struct secretmem_pool *pool)
+/* Breaks the last block of a list, if it was not broken before. */
+static unsigned long give_back_part(struct secretmem_pool *pool,
+				    struct list_head *list)
 {
 	DECLARE_BITMAP(claimed, BLOCK_PAGES);
 	struct secretmem_block *block;
 
 	spin_lock(&pool->lock);
-	if (list_empty(&pool->partial)) {
+	if (list_empty(list)) {
 		spin_unlock(&pool->lock);
 		return 0;
 	}
-	block = list_last_entry(&pool->partial, struct secretmem_block, list);
+	block = list_last_entry(list, struct secretmem_block, list);
 	block->broken = true;
-	block_claim(block, claimed);
-	spin_unlock(&pool->lock);
-
-	return block_give_back(block, claimed);
-}
-
-static unsigned long give_back_leaving(struct secretmem_pool *pool)
-{
-	DECLARE_BITMAP(claimed, BLOCK_PAGES);
-	struct secretmem_block *block;
-
-	spin_lock(&pool->lock);
-	if (list_empty(&pool->leaving)) {
-		spin_unlock(&pool->lock);
-		return 0;
-	}
-	block = list_last_entry(&pool->leaving, struct secretmem_block, list);
 	block_claim(block, claimed);
 	spin_unlock(&pool->lock);
 
@@ -450,8 +435,12 @@ static void secretmem_pool_work(struct work_struct *work)
 	struct secretmem_pool *pool =
 		container_of(work, struct secretmem_pool, work);
 
-	while (give_back_leaving(pool) ||
-	       give_back_idle(pool, READ_ONCE(secretmem_keep_idle)))
+	/* What can not be given back leaves this list as well. */
+	while (!list_empty_careful(&pool->leaving)) {
+		give_back_part(pool, &pool->leaving);
+		cond_resched();
+	}
+	while (give_back_idle(pool, READ_ONCE(secretmem_keep_idle)))
 		cond_resched();
 }
 
@@ -695,13 +684,16 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	nodemask_t *nodes;
 	int nid = policy_node(gfp, vma, addr, &nodes);
 	struct page *page = pool_take(&secretmem_pools[nid]);
-	int i;
+	int i = 0;
 
-	for (i = 0; !page && i < ARRAY_SIZE(orders); i++) {
+	/* A new block may have no page to take either, if somebody holds it. */
+	while (!page && i < ARRAY_SIZE(orders)) {
 		block = block_create(block_gfp(gfp, orders[i]), orders[i],
 				     nid, nodes);
 		if (block)
 			page = pool_add(block);
+		else
+			i++;
 	}
 	return page;
 }
@@ -813,7 +805,8 @@ static unsigned long secretmem_part_count(struct shrinker *shrinker,
 static unsigned long secretmem_part_scan(struct shrinker *shrinker,
 					 struct shrink_control *sc)
 {
-	unsigned long freed = give_back_part(shrinker_pool(sc));
+	struct secretmem_pool *pool = shrinker_pool(sc);
+	unsigned long freed = give_back_part(pool, &pool->partial);
 
 	sc->nr_scanned = max(sc->nr_to_scan, freed);
 	return freed ?: SHRINK_STOP;
