@@ -73,6 +73,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/suspend.h>
+#include <linux/swap.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
@@ -776,6 +777,14 @@ static struct secretmem_pool *shrinker_pool(struct shrink_control *sc)
 	return &secretmem_pools[sc->nid];
 }
 
+/* Whoever reclaims hears of it, and does not take memory for exhausted. */
+static unsigned long pages_reclaimed(unsigned long nr)
+{
+	if (current->reclaim_state)
+		current->reclaim_state->reclaimed_slab += nr;
+	return nr ?: SHRINK_STOP;
+}
+
 static unsigned long secretmem_idle_count(struct shrinker *shrinker,
 					  struct shrink_control *sc)
 {
@@ -789,7 +798,7 @@ static unsigned long secretmem_idle_scan(struct shrinker *shrinker,
 	unsigned long freed = give_back_idle(shrinker_pool(sc), 0);
 
 	sc->nr_scanned = max(sc->nr_to_scan, freed);
-	return freed ?: SHRINK_STOP;
+	return pages_reclaimed(freed);
 }
 
 static unsigned long secretmem_part_count(struct shrinker *shrinker,
@@ -809,7 +818,7 @@ static unsigned long secretmem_part_scan(struct shrinker *shrinker,
 	unsigned long freed = give_back_part(pool, &pool->partial);
 
 	sc->nr_scanned = max(sc->nr_to_scan, freed);
-	return freed ?: SHRINK_STOP;
+	return pages_reclaimed(freed);
 }
 
 /* No seeks: it costs nothing but a flush to have such memory again. */
