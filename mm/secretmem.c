@@ -29,6 +29,7 @@
 #include <linux/init.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
+#include <linux/list.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
@@ -245,38 +246,63 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
-/* Removes pages that are locked, and mapped nowhere. */
-static void secretmem_remove_pages(struct address_space *mapping,
-				   struct page **pages, unsigned int nr)
+/* How many pages are wiped and removed together. */
+#define EMPTY_BATCH	512
+
+/*
+ * Adds the next pages of a file to a list, locked and with a reference. False if
+ * there are no more.
+ */
+static bool secretmem_lock_pages(struct address_space *mapping, pgoff_t *index,
+				 struct list_head *pages)
 {
 	struct pagevec pvec;
+	unsigned int i, nr = 0;
+
+	pagevec_init(&pvec);
+	while (nr < EMPTY_BATCH && pagevec_lookup(&pvec, mapping, index)) {
+		for (i = 0; i < pagevec_count(&pvec); i++) {
+			lock_page(pvec.pages[i]);
+			list_add_tail(&pvec.pages[i]->lru, pages);
+		}
+		nr += i;
+		pagevec_reinit(&pvec);
+	}
+	return nr;
+}
+
+/* Removes pages that are locked, mapped nowhere and wiped. */
+static void secretmem_remove_pages(struct address_space *mapping,
+				   struct list_head *pages)
+{
+	struct pagevec pvec;
+	struct page *page;
 	unsigned int i;
 
-	secretmem_pool_wipe(pages, nr);
-	pagevec_init(&pvec);
-	for (i = 0; i < nr; i++) {
-		ClearPageDirty(pages[i]);
-		if (!pagevec_add(&pvec, pages[i]) || i == nr - 1) {
-			delete_from_page_cache_batch(mapping, &pvec);
-			pagevec_reinit(&pvec);
+	while (!list_empty(pages)) {
+		pagevec_init(&pvec);
+		do {
+			page = list_first_entry(pages, struct page, lru);
+			list_del(&page->lru);
+			ClearPageDirty(page);
+		} while (pagevec_add(&pvec, page) && !list_empty(pages));
+
+		delete_from_page_cache_batch(mapping, &pvec);
+		for (i = 0; i < pagevec_count(&pvec); i++) {
+			unlock_page(pvec.pages[i]);
+			put_page(pvec.pages[i]);
 		}
 	}
 }
 
 static void secretmem_empty(struct address_space *mapping)
 {
-	struct page *pages[SECRETMEM_WIPE_BATCH];
 	pgoff_t index = 0;
-	unsigned int i, nr;
+	LIST_HEAD(pages);
 
-	while ((nr = find_get_pages(mapping, &index, ARRAY_SIZE(pages), pages))) {
-		for (i = 0; i < nr; i++)
-			lock_page(pages[i]);
-		secretmem_remove_pages(mapping, pages, nr);
-		for (i = 0; i < nr; i++) {
-			unlock_page(pages[i]);
-			put_page(pages[i]);
-		}
+	while (secretmem_lock_pages(mapping, &index, &pages)) {
+		secretmem_pool_wipe(&pages);
+		secretmem_remove_pages(mapping, &pages);
 		cond_resched();
 	}
 }

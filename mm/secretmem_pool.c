@@ -194,29 +194,45 @@ void secretmem_report_meminfo(struct seq_file *m)
 
 /*
  * Where a CPU, and no other, sees the pages it is wiping: only its own TLB has to
- * be flushed afterwards.
+ * be flushed afterwards. That is once for all pages that find room.
  */
+#define WINDOW_PAGES	(IS_ENABLED(CONFIG_64BIT) ? BLOCK_PAGES : 32)
+
 struct secretmem_window {
 	unsigned long addr;
-	pte_t *pte[SECRETMEM_WIPE_BATCH];
+	pte_t *pte[WINDOW_PAGES];
 };
 
 static DEFINE_PER_CPU(struct secretmem_window, secretmem_window);
 
-static void clear_through_window(struct page **pages, unsigned int nr)
+/*
+ * Zeroes pages of a list from @page on, until the window is full or somebody waits
+ * for this CPU. Returns the page that is next, which may be the list's head.
+ */
+static struct page *clear_through_window(struct list_head *pages,
+					 struct page *page)
 {
 	struct secretmem_window *window = &get_cpu_var(secretmem_window);
 	unsigned long addr = window->addr;
-	unsigned int i;
+	unsigned int i = 0;
 
-	for (i = 0; i < nr; i++, addr += PAGE_SIZE) {
+	list_for_each_entry_from(page, pages, lru) {
+		if (i == WINDOW_PAGES || (i && need_resched()))
+			break;
+		/* To write to memory that has failed, or to read ahead, is a machine check. */
+		if (PageHWPoison(page))
+			continue;
 		set_pte_at(&init_mm, addr, window->pte[i],
-			   mk_pte(pages[i], PAGE_KERNEL));
+			   mk_pte(page, PAGE_KERNEL));
 		clear_page((void *)addr);
 		pte_clear(&init_mm, addr, window->pte[i]);
+		ClearPageUptodate(page);
+		addr += PAGE_SIZE;
+		i++;
 	}
 	local_flush_tlb_kernel_range(window->addr, addr);
 	put_cpu_var(secretmem_window);
+	return page;
 }
 
 static int __init note_pte(pte_t *pte, unsigned long addr, void *data)
@@ -229,7 +245,7 @@ static int __init note_pte(pte_t *pte, unsigned long addr, void *data)
 
 static int __init secretmem_init_windows(void)
 {
-	unsigned long size = SECRETMEM_WIPE_BATCH * PAGE_SIZE;
+	unsigned long size = WINDOW_PAGES * PAGE_SIZE;
 	struct secretmem_window *window;
 	struct vm_struct *area;
 	int cpu, err;
@@ -701,28 +717,21 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 
 /**
  * secretmem_pool_wipe() - zero secret pages
- * @pages: pages of secretmem_pool_get() that are mapped nowhere any more, not in
- *         user space and not in any TLB; locked by the caller
- * @nr:    how many: SECRETMEM_WIPE_BATCH at most
+ * @pages: list by page->lru of pages of secretmem_pool_get() that are mapped nowhere
+ *         any more, not in user space and not in any TLB; locked by the caller
  *
- * To be called before secretmem_pool_put(), which does it else. The pages are not up
- * to date afterwards. Those whose memory has failed stay as they are.
+ * To be called before secretmem_pool_put(), which does it else, and costs least for
+ * many pages. They are not up to date afterwards. Those whose memory has failed stay
+ * as they are.
  *
  * Context: process context; does not sleep.
  */
-void secretmem_pool_wipe(struct page **pages, unsigned int nr)
+void secretmem_pool_wipe(struct list_head *pages)
 {
-	struct page *good[SECRETMEM_WIPE_BATCH];
-	unsigned int i, nr_good = 0;
+	struct page *page = list_first_entry(pages, struct page, lru);
 
-	/* To write to memory that has failed, or to read ahead, is a machine check. */
-	for (i = 0; i < nr; i++)
-		if (!PageHWPoison(pages[i]))
-			good[nr_good++] = pages[i];
-
-	clear_through_window(good, nr_good);
-	for (i = 0; i < nr_good; i++)
-		ClearPageUptodate(good[i]);
+	while (&page->lru != pages)
+		page = clear_through_window(pages, page);
 }
 
 /**
@@ -741,10 +750,13 @@ void secretmem_pool_put(struct page *page)
 {
 	struct secretmem_block *block = (void *)page_private(page);
 	struct secretmem_pool *pool = block->pool;
+	LIST_HEAD(alone);
 	bool surplus;
 
-	if (PageUptodate(page))
-		secretmem_pool_wipe(&page, 1);
+	if (PageUptodate(page)) {
+		list_add(&page->lru, &alone);
+		secretmem_pool_wipe(&alone);
+	}
 	/* No cgroup has to pay for it any more. */
 	mem_cgroup_uncharge(page);
 	if (PageHWPoison(page)) {
