@@ -52,6 +52,7 @@
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/cpuset.h>
+#include <linux/debugfs.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/list.h>
@@ -120,6 +121,45 @@ static atomic_long_t secretmem_blocks = ATOMIC_LONG_INIT(0);
 
 /* How many idle blocks a node keeps. None when an image of memory is to be made. */
 static unsigned int secretmem_keep_idle = 1;
+
+/* What has happened since boot, for /sys/kernel/debug/secretmem_pool. */
+enum secretmem_event {
+	BLOCKS_TAKEN,		/* of 2 MiB, from the page allocator */
+	BLOCKS_SPLIT,		/* broken to give back a part */
+	BLOCKS_RETURNED,	/* of 2 MiB, in one piece */
+	PAGES_TAKEN,		/* in blocks of any size */
+	PAGES_RETURNED,
+	FLUSHES,		/* of the TLBs of all CPUs */
+	LOCAL_FLUSHES,		/* of that of a CPU that has wiped pages */
+	NR_EVENTS
+};
+
+static atomic_long_t secretmem_events[NR_EVENTS];
+
+static void count_events(enum secretmem_event event, unsigned long nr)
+{
+	atomic_long_add(nr, &secretmem_events[event]);
+}
+
+static int secretmem_pool_show(struct seq_file *m, void *unused)
+{
+	static const char * const names[NR_EVENTS] = {
+		[BLOCKS_TAKEN]		= "blocks_taken",
+		[BLOCKS_SPLIT]		= "blocks_split",
+		[BLOCKS_RETURNED]	= "blocks_returned",
+		[PAGES_TAKEN]		= "pages_taken",
+		[PAGES_RETURNED]	= "pages_returned",
+		[FLUSHES]		= "flushes",
+		[LOCAL_FLUSHES]		= "local_flushes",
+	};
+	unsigned int i;
+
+	for (i = 0; i < NR_EVENTS; i++)
+		seq_printf(m, "%s: %lu\n", names[i],
+			   atomic_long_read(&secretmem_events[i]));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(secretmem_pool);
 
 /* Pages that are off the direct map, those with contents and those without. */
 static void count_pages(unsigned long *used, unsigned long *free)
@@ -232,6 +272,7 @@ static struct page *clear_through_window(struct list_head *pages,
 	}
 	local_flush_tlb_kernel_range(window->addr, addr);
 	put_cpu_var(secretmem_window);
+	count_events(LOCAL_FLUSHES, 1);
 	return page;
 }
 
@@ -403,7 +444,10 @@ static unsigned int block_give_back(struct secretmem_block *block,
 			free_mapped_block(pages, block->order);
 		else
 			free_mapped_pages(pages, end - start);
+		if (end - start == BLOCK_PAGES)
+			count_events(BLOCKS_RETURNED, 1);
 	}
+	count_events(PAGES_RETURNED, given);
 	block_unclaim(block, claimed, given, lost);
 	return given;
 }
@@ -440,6 +484,8 @@ static unsigned long give_back_part(struct secretmem_pool *pool,
 		return 0;
 	}
 	block = list_last_entry(list, struct secretmem_block, list);
+	if (!block->broken && block->nr_free < block->nr_pages)
+		count_events(BLOCKS_SPLIT, 1);
 	block->broken = true;
 	block_claim(block, claimed);
 	spin_unlock(&pool->lock);
@@ -503,6 +549,7 @@ static int unmap_pages(struct page *pages, unsigned int nr)
 	if (err)
 		return err;
 	flush_tlb_all();
+	count_events(FLUSHES, 1);
 	return 0;
 }
 
@@ -537,6 +584,9 @@ static struct secretmem_block *block_create(gfp_t gfp, unsigned int order,
 	block->nr_pages = nr;
 	block->nr_free = nr;
 	bitmap_fill(block->free, nr);
+	count_events(PAGES_TAKEN, nr);
+	if (order == BLOCK_ORDER)
+		count_events(BLOCKS_TAKEN, 1);
 	return block;
 
 err_free_pages:
@@ -928,5 +978,7 @@ int __init secretmem_pool_init(void)
 
 	hotplug_memory_notifier(secretmem_memory_event, 0);
 	pm_notifier(secretmem_pm_event, 0);
+	debugfs_create_file("secretmem_pool", 0444, NULL, NULL,
+			    &secretmem_pool_fops);
 	return 0;
 }

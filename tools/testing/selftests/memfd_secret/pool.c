@@ -241,6 +241,73 @@ TEST_F(pool, memory_pressure_takes_what_is_kept)
 	munmap(plain, all);
 }
 
+enum { BLOCKS_TAKEN, BLOCKS_SPLIT, BLOCKS_RETURNED, PAGES_TAKEN, PAGES_RETURNED,
+       FLUSHES, LOCAL_FLUSHES, EVENTS };
+
+/* What has happened since @since, if that is given. */
+static bool count_events(long *events, const long *since)
+{
+	static const char * const names[EVENTS] = {
+		[BLOCKS_TAKEN] = "blocks_taken",
+		[BLOCKS_SPLIT] = "blocks_split",
+		[BLOCKS_RETURNED] = "blocks_returned",
+		[PAGES_TAKEN] = "pages_taken",
+		[PAGES_RETURNED] = "pages_returned",
+		[FLUSHES] = "flushes",
+		[LOCAL_FLUSHES] = "local_flushes",
+	};
+	int i;
+
+	for (i = 0; i < EVENTS; i++) {
+		events[i] = read_field("/sys/kernel/debug/secretmem_pool",
+				       names[i]);
+		if (events[i] < 0)
+			return false;
+		if (since)
+			events[i] -= since[i];
+	}
+	return true;
+}
+
+TEST_F(pool, events_are_counted)
+{
+	const size_t block_pages = BLOCK / page_size;
+	char *p = map_secret(BIG), *kept = map_secret(page_size);
+	long before[EVENTS], events[EVENTS];
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_NE(MAP_FAILED, (void *)kept);
+	ASSERT_TRUE(count_events(before, NULL));
+	touch_all(p, BIG);
+	ASSERT_TRUE(count_events(events, before));
+	EXPECT_LE(1, events[BLOCKS_TAKEN]);
+	EXPECT_LE(BIG / page_size, events[PAGES_TAKEN]);
+	EXPECT_LE(events[BLOCKS_TAKEN] * block_pages, events[PAGES_TAKEN]);
+	EXPECT_LE(events[BLOCKS_TAKEN], events[FLUSHES]);
+	EXPECT_GE(events[PAGES_TAKEN] - events[BLOCKS_TAKEN] * (block_pages - 1),
+		  events[FLUSHES]);
+	EXPECT_EQ(0, events[BLOCKS_SPLIT]);
+	EXPECT_EQ(0, events[LOCAL_FLUSHES]);
+	EXPECT_EQ(0, events[PAGES_RETURNED]);
+
+	munmap(p, BIG);
+	ASSERT_TRUE(give_spare_memory_back());
+	ASSERT_TRUE(count_events(events, before));
+	EXPECT_EQ(0, events[BLOCKS_SPLIT]);
+	EXPECT_EQ(events[BLOCKS_TAKEN], events[BLOCKS_RETURNED]);
+	EXPECT_EQ(events[PAGES_TAKEN], events[PAGES_RETURNED]);
+	EXPECT_LE(1, events[LOCAL_FLUSHES]);
+
+	/* One page of a block stays. */
+	kept[0] = 1;
+	ASSERT_TRUE(give_spare_memory_back());
+	ASSERT_TRUE(count_events(events, before));
+	EXPECT_EQ(1, events[BLOCKS_SPLIT]);
+	EXPECT_EQ(1, events[PAGES_TAKEN] - events[PAGES_RETURNED]);
+	munmap(kept, page_size);
+	EXPECT_TRUE(give_spare_memory_back());
+}
+
 TEST_F(pool, fragmented_memory_will_do)
 {
 	const size_t nr = 512;
