@@ -241,8 +241,10 @@ TEST_F(pool, memory_pressure_takes_what_is_kept)
 	munmap(plain, all);
 }
 
-enum { BLOCKS_TAKEN, BLOCKS_SPLIT, BLOCKS_RETURNED, PAGES_TAKEN, PAGES_RETURNED,
-       FLUSHES, LOCAL_FLUSHES, EVENTS };
+enum {
+	BLOCKS_TAKEN, BLOCKS_SPLIT, BLOCKS_RETURNED, PAGES_TAKEN, PAGES_RETURNED,
+	FLUSHES, LOCAL_FLUSHES, EVENTS
+};
 
 /* What has happened since @since, if that is given. */
 static bool count_events(long *events, const long *since)
