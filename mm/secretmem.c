@@ -246,7 +246,7 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
-/* How many pages are wiped and removed together. */
+/* How many pages are wiped and removed together, at most. */
 #define EMPTY_BATCH	512
 
 /*
@@ -260,7 +260,8 @@ static bool secretmem_lock_pages(struct address_space *mapping, pgoff_t *index,
 	unsigned int i, nr = 0;
 
 	pagevec_init(&pvec);
-	while (nr < EMPTY_BATCH && pagevec_lookup(&pvec, mapping, index)) {
+	while (nr + PAGEVEC_SIZE <= EMPTY_BATCH &&
+	       pagevec_lookup(&pvec, mapping, index)) {
 		for (i = 0; i < pagevec_count(&pvec); i++) {
 			lock_page(pvec.pages[i]);
 			list_add_tail(&pvec.pages[i]->lru, pages);

@@ -806,6 +806,7 @@ void secretmem_pool_put(struct page *page)
 	if (PageUptodate(page)) {
 		list_add(&page->lru, &alone);
 		secretmem_pool_wipe(&alone);
+		list_del(&page->lru);
 	}
 	/* No cgroup has to pay for it any more. */
 	mem_cgroup_uncharge(page);
