@@ -337,24 +337,28 @@ static void block_claim(struct secretmem_block *block, unsigned long *claimed)
 	block->nr_free = 0;
 }
 
-/* Puts a block into the list it belongs to, after one of its pages became free. */
-static void block_sort(struct secretmem_block *block)
+/*
+ * Puts a block into the list it belongs to, after one of its pages became free.
+ * True if there is something to give back now.
+ */
+static bool block_sort(struct secretmem_block *block)
 {
 	struct secretmem_pool *pool = block->pool;
+	bool whole = block->nr_free == block->nr_pages;
 
 	lockdep_assert_held(&pool->lock);
 
-	if (block->broken) {
+	if (block->broken || (whole && block->order != BLOCK_ORDER)) {
 		list_move(&block->list, &pool->leaving);
-	} else if (block->nr_free < block->nr_pages) {
-		if (list_empty(&block->list))
-			list_add(&block->list, &pool->partial);
-	} else if (block->order == BLOCK_ORDER) {
-		list_move(&block->list, &pool->idle);
-		pool->nr_idle++;
-	} else {
-		list_move(&block->list, &pool->leaving);
+		return true;
 	}
+	if (whole) {
+		list_move(&block->list, &pool->idle);
+		return ++pool->nr_idle > READ_ONCE(secretmem_keep_idle);
+	}
+	if (list_empty(&block->list))
+		list_add(&block->list, &pool->partial);
+	return false;
 }
 
 /* The rest of what was claimed: @given pages are gone, and @lost have failed. */
@@ -822,9 +826,7 @@ void secretmem_pool_put(struct page *page)
 	block->nr_free++;
 	pool->nr_free++;
 	pool->nr_used--;
-	block_sort(block);
-	surplus = !list_empty(&pool->leaving) ||
-		  pool->nr_idle > READ_ONCE(secretmem_keep_idle);
+	surplus = block_sort(block);
 	spin_unlock(&pool->lock);
 
 	if (surplus)
