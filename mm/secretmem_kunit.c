@@ -1,21 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests of set_direct_map_valid_noflush(): it changes the pages it is asked to
- * change, all of them and no other, whatever large pages they lie in.
+ * Tests of what user space can not bring about when it likes.
+ *
+ * set_direct_map_valid_noflush() changes the pages it is asked to change, all of them
+ * and no other, whatever large pages they lie in. Of pages that are off the direct map
+ * no TLB entry is left. One that somebody still has a reference to is neither handed
+ * out again nor taken away from that holder.
  */
 
 #include <kunit/test.h>
 #include <linux/atomic.h>
 #include <linux/completion.h>
+#include <linux/cpumask.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/page_ref.h>
 #include <linux/sched.h>
+#include <linux/secretmem.h>
 #include <linux/set_memory.h>
+#include <linux/smp.h>
 
 #include <asm/tlbflush.h>
 
+#include "secretmem_pool.h"
 #include "secretmem_test.h"
 
 /* A large page of the direct map, and a block of two of them. */
@@ -224,4 +233,95 @@ static struct kunit_suite set_direct_map_suite = {
 	.test_cases	= set_direct_map_cases,
 };
 
-kunit_test_suite(set_direct_map_suite);
+/* As much as the fault handler says of where a page is for. */
+static struct page *get_secret_page(struct kunit *test)
+{
+	struct vm_area_struct vma;
+	struct page *page;
+
+	vma_init(&vma, &init_mm);
+	page = secretmem_pool_get(GFP_USER, &vma, 0);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+	return page;
+}
+
+static void put_secret_page(struct page *page)
+{
+	secretmem_pool_put(page);
+	put_page(page);
+}
+
+/* All of it was written to just before, at addresses that are gone now. */
+static void tlb_has_nothing_left_of_a_block(struct kunit *test)
+{
+	struct page *first = get_secret_page(test);
+	unsigned long block = page_private(first);
+	int i;
+
+	for (i = 0; i < LEAF_NR && page_private(first + i) == block; i++)
+		KUNIT_EXPECT_FALSE(test, can_read_first(first + i));
+	put_secret_page(first);
+}
+
+static void held_page_is_not_handed_out(struct kunit *test)
+{
+	struct page *held = get_secret_page(test), *page;
+
+	get_page(held);
+	put_secret_page(held);
+	page = get_secret_page(test);
+	KUNIT_EXPECT_PTR_NE(test, held, page);
+	put_secret_page(page);
+
+	/* It is the first of its block, and next as soon as it can be. */
+	put_page(held);
+	page = get_secret_page(test);
+	KUNIT_EXPECT_PTR_EQ(test, held, page);
+	put_secret_page(page);
+}
+
+static void held_page_is_given_back_by_its_holder(struct kunit *test)
+{
+	struct page *held = get_secret_page(test);
+
+	KUNIT_EXPECT_FALSE(test, kernel_page_present(held));
+	get_page(held);
+	put_secret_page(held);
+	secretmem_drain();
+	KUNIT_EXPECT_FALSE(test, secretmem_unmapped());
+	KUNIT_EXPECT_TRUE(test, kernel_page_present(held));
+	KUNIT_EXPECT_EQ(test, 1, page_ref_count(held));
+	KUNIT_EXPECT_EQ(test, 0UL, page_private(held));
+	put_page(held);
+}
+
+static int secretmem_pool_test_init(struct kunit *test)
+{
+	if (!secretmem_enabled())
+		return -EOPNOTSUPP;
+	secretmem_drain();
+	/* Another CPU may be one of another node, with another pool. */
+	return set_cpus_allowed_ptr(current,
+				    cpumask_of(raw_smp_processor_id()));
+}
+
+static void secretmem_pool_test_exit(struct kunit *test)
+{
+	secretmem_drain();
+}
+
+static struct kunit_case secretmem_pool_cases[] = {
+	KUNIT_CASE(tlb_has_nothing_left_of_a_block),
+	KUNIT_CASE(held_page_is_not_handed_out),
+	KUNIT_CASE(held_page_is_given_back_by_its_holder),
+	{ }
+};
+
+static struct kunit_suite secretmem_pool_suite = {
+	.name		= "secretmem_pool",
+	.init		= secretmem_pool_test_init,
+	.exit		= secretmem_pool_test_exit,
+	.test_cases	= secretmem_pool_cases,
+};
+
+kunit_test_suites(&set_direct_map_suite, &secretmem_pool_suite);
