@@ -25,6 +25,7 @@
 #define LOST_KB		"HardwareCorrupted"
 #define KPF_HWPOISON	19
 #define KPF_BUDDY	10
+#define KPF_UPTODATE	3
 
 #define PAGES	64
 #define VICTIM	30
@@ -401,6 +402,25 @@ TEST_F(failure, page_stays_off_the_direct_map)
 	for (i = 0; i < PAGES; i++)
 		EXPECT_EQ(i == VICTIM ? '-' : 'r',
 			  direct_map_state(self->frames[i]));
+	/* Nor was it wiped, or it would not be. */
+	EXPECT_TRUE(frame_has_flag(self->frame, KPF_UPTODATE));
+}
+
+TEST_F(failure, rest_of_the_block_is_given_back)
+{
+	long before = spare_kb();
+	int i;
+
+	if (!self->there)
+		SKIP(return, "kernel without HWPOISON_INJECT");
+	ASSERT_LT(0, before);
+	EXPECT_EQ(0, fail_frame(self->frame));
+	munmap(self->mem, self->size);
+	close(self->fd);
+	self->fd = -1;
+	for (i = 0; i < 50 && spare_kb() >= before; i++)
+		usleep(100000);
+	EXPECT_GT(before, spare_kb());
 }
 
 TEST_F(failure, page_is_never_allocated_again)
@@ -787,6 +807,44 @@ static char *take_from_block(void)
 	munmap(secrets, more);
 	give_spare_memory_back();
 	return page;
+}
+
+/* In no file: it is off the direct map, for the next secret. */
+TEST(spare_page_that_fails_is_not_used)
+{
+	char *p = map_secret(page_size);
+	const size_t size = 512 * page_size;
+	unsigned long long frame;
+	long before;
+	size_t i;
+
+	if (access(HWPOISON "corrupt-pfn", W_OK))
+		SKIP(return, "kernel without HWPOISON_INJECT");
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_TRUE(give_spare_memory_back());
+	before = secret_kb();
+	p[0] = 1;
+	frame = page_frame(p);
+	ASSERT_NE(0, frame);
+	munmap(p, page_size);
+	ASSERT_LT(0, spare_kb());
+
+	/* That is an error: nobody knows the page. */
+	fail_frame(frame);
+	EXPECT_TRUE(frame_has_flag(frame, KPF_HWPOISON));
+	p = map_secret(size);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	for (i = 0; i < size; i += page_size) {
+		p[i] = 1;
+		EXPECT_NE(frame, page_frame(p + i));
+	}
+	munmap(p, size);
+
+	/* It stays where it is, and counts. */
+	EXPECT_TRUE(give_spare_memory_back());
+	EXPECT_EQ(before + (long)(page_size >> 10), secret_kb());
+	if (!access(DIRECT_MAP, R_OK))
+		EXPECT_EQ('-', direct_map_state(frame));
 }
 
 TEST(memory_with_a_page_that_failed_does_not_go_offline)
