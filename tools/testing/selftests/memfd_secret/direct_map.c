@@ -242,6 +242,58 @@ TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
 	inject_failures(0);
 }
 
+/*
+ * To give back a part of a block splits one, too. Without a page table it stays off
+ * the direct map, and goes later. Large pages that were split before stay so: such a
+ * block needs none.
+ */
+TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
+{
+	long small = read_field("/proc/meminfo", "DirectMap4k"), spare;
+	int drop = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+	int here = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	char *secret = map_secret(page_size);
+	struct frames frames;
+	bool kept;
+
+	if (access(DIRECT_MAP, R_OK))
+		SKIP(return, "kernel without DEBUG_SECRETMEM");
+	ASSERT_NE(MAP_FAILED, (void *)secret);
+	ASSERT_LE(0, drop);
+	ASSERT_TRUE(give_spare_memory_back());
+	fill(secret, page_size, 1);
+	spare = spare_kb();
+	ASSERT_LT(0, spare);
+	/* Pages only: the write itself takes other memory. */
+	if (!inject_failures(100) || !inject_set("failslab", "probability", "0"))
+		SKIP(return, "kernel without FAULT_INJECTION");
+
+	ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+	EXPECT_EQ(1, write(drop, "2", 1));
+	ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+	inject_failures(0);
+	kept = spare_kb() == spare;
+	TH_LOG("%ld of %ld kB stayed", spare_kb(), spare);
+	frames = read_frames();
+	if (!frees_unmap())
+		EXPECT_EQ(secret_kb() + spare_kb(),
+			  count_frames(&frames, UNREADABLE) * page_size >> 10);
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	free(frames.state);
+
+	EXPECT_TRUE(give_spare_memory_back());
+	frames = read_frames();
+	if (!frees_unmap())
+		EXPECT_EQ(1, count_frames(&frames, UNREADABLE));
+	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
+	free(frames.state);
+	EXPECT_TRUE(kept || small == read_field("/proc/meminfo", "DirectMap4k"));
+	EXPECT_TRUE(is_filled(secret, page_size, 1));
+	munmap(secret, page_size);
+	close(here);
+	close(drop);
+}
+
 /* Nor does any other allocation that fails. */
 TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 {
