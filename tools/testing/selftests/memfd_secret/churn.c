@@ -133,12 +133,30 @@ static int use_memory(int number, time_t end)
 	return GOOD;
 }
 
+/*
+ * The OOM killer finds nobody else to kill while the memory of who took it is about to
+ * be freed, but is not yet. Whom it killed begins anew.
+ */
+static int work_on(int (*work)(int number, time_t end), int number, time_t end)
+{
+	int status;
+	pid_t pid;
+
+	do {
+		pid = fork();
+		if (!pid)
+			_exit(work(number, end));
+		status = wait_status(pid);
+	} while (status == 128 + SIGKILL);
+	return status;
+}
+
 static pid_t start(int (*work)(int number, time_t end), int number, time_t end)
 {
 	pid_t pid = fork();
 
 	if (!pid)
-		_exit(work(number, end));
+		_exit(work_on(work, number, end));
 	return pid;
 }
 
