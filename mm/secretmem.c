@@ -116,6 +116,7 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 {
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	struct page *page;
+	LIST_HEAD(unused);
 	int err;
 
 	page = secretmem_pool_get(gfp, vmf->vma, vmf->address);
@@ -124,26 +125,20 @@ static struct page *secretmem_add_page(struct address_space *mapping,
 
 	/* Not alone with it: memory_failure() takes any page, and its lock. */
 	lock_page(page);
-	SetPageUptodate(page);
-	/* There is no other copy: nobody may drop it, though it was only read. */
-	SetPageDirty(page);
 	err = add_to_page_cache_locked(page, mapping, vmf->pgoff, gfp);
 	if (err)
 		goto err_put;
 
+	SetPageUptodate(page);
+	/* There is no other copy: nobody may drop it, though it was only read. */
+	SetPageDirty(page);
 	return page;
 
 err_put:
-	secretmem_pool_put(page);
 	unlock_page(page);
-	put_page(page);
+	list_add(&page->lru, &unused);
+	secretmem_pool_put(&unused);
 	return ERR_PTR(err);
-}
-
-/* Called when a page has left its file, with the page locked. */
-static void secretmem_freepage(struct page *page)
-{
-	secretmem_pool_put(page);
 }
 
 /* Copying goes through the direct map, which is not there. */
@@ -154,9 +149,12 @@ static int secretmem_migratepage(struct address_space *mapping,
 	return -EBUSY;
 }
 
+/*
+ * No ->freepage: pages leave a file together, in secretmem_empty(). One that is taken
+ * from it by anybody else would never be used again.
+ */
 const struct address_space_operations secretmem_aops = {
 	.set_page_dirty	= __set_page_dirty_no_writeback,
-	.freepage	= secretmem_freepage,
 	.migratepage	= secretmem_migratepage,
 };
 
@@ -246,7 +244,7 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
-/* How many pages are wiped and removed together, at most. */
+/* How many pages leave a file together, at most. */
 #define EMPTY_BATCH	512
 
 /*
@@ -272,7 +270,7 @@ static bool secretmem_lock_pages(struct address_space *mapping, pgoff_t *index,
 	return nr;
 }
 
-/* Removes pages that are locked, mapped nowhere and wiped. */
+/* Removes pages that are mapped nowhere from their file, and unlocks them. */
 static void secretmem_remove_pages(struct address_space *mapping,
 				   struct list_head *pages)
 {
@@ -280,19 +278,15 @@ static void secretmem_remove_pages(struct address_space *mapping,
 	struct page *page;
 	unsigned int i;
 
-	while (!list_empty(pages)) {
-		pagevec_init(&pvec);
-		do {
-			page = list_first_entry(pages, struct page, lru);
-			list_del(&page->lru);
-			ClearPageDirty(page);
-		} while (pagevec_add(&pvec, page) && !list_empty(pages));
-
+	pagevec_init(&pvec);
+	list_for_each_entry(page, pages, lru) {
+		ClearPageDirty(page);
+		if (pagevec_add(&pvec, page) && !list_is_last(&page->lru, pages))
+			continue;
 		delete_from_page_cache_batch(mapping, &pvec);
-		for (i = 0; i < pagevec_count(&pvec); i++) {
+		for (i = 0; i < pagevec_count(&pvec); i++)
 			unlock_page(pvec.pages[i]);
-			put_page(pvec.pages[i]);
-		}
+		pagevec_reinit(&pvec);
 	}
 }
 
@@ -302,8 +296,8 @@ static void secretmem_empty(struct address_space *mapping)
 	LIST_HEAD(pages);
 
 	while (secretmem_lock_pages(mapping, &index, &pages)) {
-		secretmem_pool_wipe(&pages);
 		secretmem_remove_pages(mapping, &pages);
+		secretmem_pool_put(&pages);
 		cond_resched();
 	}
 }

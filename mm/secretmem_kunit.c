@@ -247,8 +247,10 @@ static struct page *get_secret_page(struct kunit *test)
 
 static void put_secret_page(struct page *page)
 {
-	secretmem_pool_put(page);
-	put_page(page);
+	LIST_HEAD(pages);
+
+	list_add(&page->lru, &pages);
+	secretmem_pool_put(&pages);
 }
 
 /* All of it was written to just before, at addresses that are gone now. */

@@ -312,12 +312,11 @@ static int __init secretmem_init_windows(void)
 
 /*
  * The memory of a used page has failed. It stays as it is, in a block that is not
- * whole any more. The pool's own reference is not the last one: that would be put if
- * the page is declared good again, as tests do.
+ * whole any more. The reference of whoever gave it back stays: the pool's own would be
+ * put if the page is declared good again, as tests do.
  */
-static void block_lose_page(struct secretmem_block *block, struct page *page)
+static void block_lose_page(struct secretmem_block *block)
 {
-	get_page(page);
 	spin_lock(&block->pool->lock);
 	block->broken = true;
 	spin_unlock(&block->pool->lock);
@@ -742,8 +741,8 @@ static gfp_t block_gfp(gfp_t gfp, unsigned int order)
  * architecture's kernel page tables.
  *
  * Return: a zeroed page with a reference for the caller and without any kernel
- * mapping, to be given to secretmem_pool_put() before that reference is dropped;
- * or NULL if there is no memory.
+ * mapping, to be given to secretmem_pool_put() with that reference; or NULL if there
+ * is no memory.
  */
 struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 				unsigned long addr)
@@ -769,18 +768,8 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	return page;
 }
 
-/**
- * secretmem_pool_wipe() - zero secret pages
- * @pages: list by page->lru of pages of secretmem_pool_get() that are mapped nowhere
- *         any more, not in user space and not in any TLB; locked by the caller
- *
- * To be called before secretmem_pool_put(), which does it else, and costs least for
- * many pages. They are not up to date afterwards. Those whose memory has failed stay
- * as they are.
- *
- * Context: process context; does not sleep.
- */
-void secretmem_pool_wipe(struct list_head *pages)
+/* Zeroes pages, except those whose memory has failed. */
+static void wipe_pages(struct list_head *pages)
 {
 	struct page *page = list_first_entry(pages, struct page, lru);
 
@@ -788,38 +777,19 @@ void secretmem_pool_wipe(struct list_head *pages)
 		page = clear_through_window(pages, page);
 }
 
-/**
- * secretmem_pool_put() - take a page back
- * @page: a page of secretmem_pool_get() that has left its file, or never was in one,
- *        and is mapped nowhere any more; the caller holds a reference
- *
- * The page is zeroed before this function returns. It stays off the direct map,
- * may become a page of another secret file as soon as nobody else has a reference
- * to it, or goes back to the page allocator. If the memory of the page has failed,
- * it stays as it was, and is never used again.
- *
- * Context: process context; does not sleep.
- */
-void secretmem_pool_put(struct page *page)
+/* Makes a used page, which has been wiped, a free one, or a lost one. */
+static void pool_put_page(struct page *page)
 {
 	struct secretmem_block *block = (void *)page_private(page);
 	struct secretmem_pool *pool = block->pool;
-	LIST_HEAD(alone);
 	bool surplus;
 
-	if (PageUptodate(page)) {
-		list_add(&page->lru, &alone);
-		secretmem_pool_wipe(&alone);
-		list_del(&page->lru);
-	}
-	/* No cgroup has to pay for it any more. */
-	mem_cgroup_uncharge(page);
 	if (PageHWPoison(page)) {
-		block_lose_page(block, page);
+		block_lose_page(block);
 		return;
 	}
 	ClearPageReferenced(page);
-	ClearPageDirty(page);
+	put_page(page);
 
 	spin_lock(&pool->lock);
 	__set_bit(page - block->pages, block->free);
@@ -831,6 +801,33 @@ void secretmem_pool_put(struct page *page)
 
 	if (surplus)
 		queue_work(system_unbound_wq, &pool->work);
+}
+
+/**
+ * secretmem_pool_put() - take pages back
+ * @pages: list by page->lru of pages of secretmem_pool_get(), with a reference to each;
+ *         they are in no file and mapped nowhere, not in user space and not in any TLB
+ *
+ * The pages are zeroed before this function returns. They stay off the direct map, may
+ * become pages of another secret file as soon as nobody else has a reference to them,
+ * or go back to the page allocator. If the memory of a page has failed, it stays as it
+ * was, and is never used again. The list is empty afterwards, and the references are
+ * gone. Costs least for many pages.
+ *
+ * Context: process context; does not sleep.
+ */
+void secretmem_pool_put(struct list_head *pages)
+{
+	struct page *page;
+
+	wipe_pages(pages);
+	/* No cgroup has to pay for them any more. */
+	mem_cgroup_uncharge_list(pages);
+	while (!list_empty(pages)) {
+		page = list_first_entry(pages, struct page, lru);
+		list_del(&page->lru);
+		pool_put_page(page);
+	}
 }
 
 /*

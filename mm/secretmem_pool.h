@@ -13,8 +13,7 @@ struct vm_area_struct;
 
 struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 				unsigned long addr);
-void secretmem_pool_wipe(struct list_head *pages);
-void secretmem_pool_put(struct page *page);
+void secretmem_pool_put(struct list_head *pages);
 int secretmem_pool_init(void);
 
 #endif /* _MM_SECRETMEM_POOL_H */
