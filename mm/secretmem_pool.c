@@ -310,18 +310,6 @@ static int __init secretmem_init_windows(void)
  * Giving back
  */
 
-/*
- * The memory of a used page has failed. It stays as it is, in a block that is not
- * whole any more. The reference of whoever gave it back stays: the pool's own would be
- * put if the page is declared good again, as tests do.
- */
-static void block_lose_page(struct secretmem_block *block)
-{
-	spin_lock(&block->pool->lock);
-	block->broken = true;
-	spin_unlock(&block->pool->lock);
-}
-
 /* Takes all free pages of a block, which is in no list afterwards. */
 static void block_claim(struct secretmem_block *block, unsigned long *claimed)
 {
@@ -777,26 +765,52 @@ static void wipe_pages(struct list_head *pages)
 		page = clear_through_window(pages, page);
 }
 
-/* Makes a used page, which has been wiped, a free one, or a lost one. */
-static void pool_put_page(struct page *page)
+static struct secretmem_block *page_block(const struct page *page)
 {
-	struct secretmem_block *block = (void *)page_private(page);
-	struct secretmem_pool *pool = block->pool;
-	bool surplus;
+	return (void *)page_private(page);
+}
 
+/* Makes a used page, which has been wiped, a free one, or a lost one. */
+static void block_put_page(struct secretmem_block *block, struct page *page)
+{
+	struct secretmem_pool *pool = block->pool;
+
+	lockdep_assert_held(&pool->lock);
+
+	/*
+	 * It stays as it is, and so does the reference that came with it: the pool's
+	 * own would be put if the page is declared good again, as tests do.
+	 */
 	if (PageHWPoison(page)) {
-		block_lose_page(block);
+		block->broken = true;
 		return;
 	}
 	ClearPageReferenced(page);
+	/* Never the last: the pool has its own. */
 	put_page(page);
-
-	spin_lock(&pool->lock);
 	__set_bit(page - block->pages, block->free);
 	block->nr_free++;
 	pool->nr_free++;
 	pool->nr_used--;
+}
+
+/* Puts the first page of a list, and those behind it that are of the same block. */
+static void put_pages_of_block(struct list_head *pages)
+{
+	struct page *page = list_first_entry(pages, struct page, lru), *next;
+	struct secretmem_block *block = page_block(page);
+	struct secretmem_pool *pool = block->pool;
+	bool surplus;
+
+	spin_lock(&pool->lock);
+	list_for_each_entry_safe_from(page, next, pages, lru) {
+		if (page_block(page) != block)
+			break;
+		list_del(&page->lru);
+		block_put_page(block, page);
+	}
 	surplus = block_sort(block);
+	/* The block may be gone as soon as the lock is. */
 	spin_unlock(&pool->lock);
 
 	if (surplus)
@@ -818,16 +832,11 @@ static void pool_put_page(struct page *page)
  */
 void secretmem_pool_put(struct list_head *pages)
 {
-	struct page *page;
-
 	wipe_pages(pages);
 	/* No cgroup has to pay for them any more. */
 	mem_cgroup_uncharge_list(pages);
-	while (!list_empty(pages)) {
-		page = list_first_entry(pages, struct page, lru);
-		list_del(&page->lru);
-		pool_put_page(page);
-	}
+	while (!list_empty(pages))
+		put_pages_of_block(pages);
 }
 
 /*
