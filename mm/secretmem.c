@@ -244,62 +244,49 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
  * Files
  */
 
-/* How many pages leave a file together, at most. */
+/* How many pages are given back together, at most. */
 #define EMPTY_BATCH	512
 
 /*
- * Adds the next pages of a file to a list, locked and with a reference. False if
- * there are no more.
+ * Takes the next pages out of their file, which is mapped nowhere, and adds them to a
+ * list with a reference to each; @max of them or fewer. Returns how many.
  */
-static bool secretmem_lock_pages(struct address_space *mapping, pgoff_t *index,
-				 struct list_head *pages)
+static unsigned int secretmem_remove_pages(struct address_space *mapping,
+					   pgoff_t *index, unsigned int max,
+					   struct list_head *pages)
 {
+	unsigned int nr = min_t(unsigned int, max, PAGEVEC_SIZE), i;
 	struct pagevec pvec;
-	unsigned int i, nr = 0;
 
 	pagevec_init(&pvec);
-	while (nr + PAGEVEC_SIZE <= EMPTY_BATCH &&
-	       pagevec_lookup(&pvec, mapping, index)) {
-		for (i = 0; i < pagevec_count(&pvec); i++) {
-			lock_page(pvec.pages[i]);
-			list_add_tail(&pvec.pages[i]->lru, pages);
-		}
-		nr += i;
-		pagevec_reinit(&pvec);
+	pvec.nr = find_get_pages(mapping, index, nr, pvec.pages);
+	for (i = 0; i < pagevec_count(&pvec); i++) {
+		lock_page(pvec.pages[i]);
+		ClearPageDirty(pvec.pages[i]);
 	}
-	return nr;
-}
-
-/* Removes pages that are mapped nowhere from their file, and unlocks them. */
-static void secretmem_remove_pages(struct address_space *mapping,
-				   struct list_head *pages)
-{
-	struct pagevec pvec;
-	struct page *page;
-	unsigned int i;
-
-	pagevec_init(&pvec);
-	list_for_each_entry(page, pages, lru) {
-		ClearPageDirty(page);
-		if (pagevec_add(&pvec, page) && !list_is_last(&page->lru, pages))
-			continue;
-		delete_from_page_cache_batch(mapping, &pvec);
-		for (i = 0; i < pagevec_count(&pvec); i++)
-			unlock_page(pvec.pages[i]);
-		pagevec_reinit(&pvec);
+	delete_from_page_cache_batch(mapping, &pvec);
+	for (i = 0; i < pagevec_count(&pvec); i++) {
+		unlock_page(pvec.pages[i]);
+		list_add_tail(&pvec.pages[i]->lru, pages);
 	}
+	return pagevec_count(&pvec);
 }
 
 static void secretmem_empty(struct address_space *mapping)
 {
+	unsigned int nr, batch = 0;
 	pgoff_t index = 0;
 	LIST_HEAD(pages);
 
-	while (secretmem_lock_pages(mapping, &index, &pages)) {
-		secretmem_remove_pages(mapping, &pages);
-		secretmem_pool_put(&pages);
-		cond_resched();
-	}
+	do {
+		nr = secretmem_remove_pages(mapping, &index,
+					    EMPTY_BATCH - batch, &pages);
+		batch += nr;
+		if (!nr || batch == EMPTY_BATCH) {
+			secretmem_pool_put(&pages);
+			batch = 0;
+		}
+	} while (nr);
 }
 
 /*
