@@ -28,8 +28,9 @@
  *	used	 off the direct map, with contents. Of whom secretmem_pool_get()
  *		 gave it to, and of the file it is in
  *	leaving	 zeroed, being mapped again. Of the task that does that
- *	lost	 off the direct map and never to be used again; not wiped, as that
- *		 would touch the memory that has failed. Counts as used
+ *	lost	 off the direct map and never to be used again. Not wiped if it was
+ *		 used, as that would touch the memory that has failed; a free page
+ *		 that fails is lost when it is to leave. Counts as used
  *
  * The pool has a reference to each page of its own, from the beginning until the
  * page is mapped again: a page that leaves its file stays here, whoever puts the
@@ -103,7 +104,7 @@ struct secretmem_pool {
  * back point here with page->private. Lives as long as there is one of them.
  */
 struct secretmem_block {
-	struct list_head list;		/* one of the pool's; empty if nr_free is 0 */
+	struct list_head list;		/* one of the pool's, or none if nr_free is 0 */
 	struct secretmem_pool *pool;
 	struct page *pages;		/* the first */
 	unsigned int order;
@@ -325,7 +326,7 @@ static void block_claim(struct secretmem_block *block, unsigned long *claimed)
 }
 
 /*
- * Puts a block into the list it belongs to, after one of its pages became free.
+ * Puts a block into the list it belongs to, after pages of it became free or lost.
  * True if there is something to give back now.
  */
 static bool block_sort(struct secretmem_block *block)
@@ -756,13 +757,15 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	return page;
 }
 
-/* Zeroes pages, except those whose memory has failed. */
+/* Zeroes pages, except those whose memory has failed: these stay up to date. */
 static void wipe_pages(struct list_head *pages)
 {
 	struct page *page = list_first_entry(pages, struct page, lru);
 
-	while (&page->lru != pages)
+	while (&page->lru != pages) {
 		page = clear_through_window(pages, page);
+		cond_resched();
+	}
 }
 
 static struct secretmem_block *page_block(const struct page *page)
@@ -770,7 +773,7 @@ static struct secretmem_block *page_block(const struct page *page)
 	return (void *)page_private(page);
 }
 
-/* Makes a used page, which has been wiped, a free one, or a lost one. */
+/* Makes a used page a free one if it has been wiped, and a lost one if not. */
 static void block_put_page(struct secretmem_block *block, struct page *page)
 {
 	struct secretmem_pool *pool = block->pool;
@@ -778,10 +781,11 @@ static void block_put_page(struct secretmem_block *block, struct page *page)
 	lockdep_assert_held(&pool->lock);
 
 	/*
-	 * It stays as it is, and so does the reference that came with it: the pool's
-	 * own would be put if the page is declared good again, as tests do.
+	 * Its memory has failed, or so it seemed when the others were wiped. It stays
+	 * as it is, and so does the reference that came with it: the pool's own would
+	 * be put if the page is declared good again, as tests do.
 	 */
-	if (PageHWPoison(page)) {
+	if (PageUptodate(page)) {
 		block->broken = true;
 		return;
 	}
@@ -828,7 +832,7 @@ static void put_pages_of_block(struct list_head *pages)
  * was, and is never used again. The list is empty afterwards, and the references are
  * gone. Costs least for many pages.
  *
- * Context: process context; does not sleep.
+ * Context: may sleep.
  */
 void secretmem_pool_put(struct list_head *pages)
 {

@@ -6,35 +6,12 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
-#include <sched.h>
 #include <sys/uio.h>
 
 #include "inject.h"
 
 /* Pages of one file before the next one is taken. */
 #define PAGES 256
-
-/*
- * Two threads meet before each race. Spinning makes them start together; with
- * fewer CPUs than threads it would cost a time slice, so it ends in a yield.
- */
-struct meeting {
-	unsigned int arrived;
-};
-
-static void meet(struct meeting *meeting)
-{
-	unsigned int n = __atomic_add_fetch(&meeting->arrived, 1,
-					    __ATOMIC_SEQ_CST);
-	unsigned int all = (n + 1) / 2 * 2;
-	int spins = 0;
-
-	/* The other one may be at the next meeting already. */
-	while ((int)(__atomic_load_n(&meeting->arrived, __ATOMIC_SEQ_CST) -
-		     all) < 0)
-		if (++spins > 1000)
-			sched_yield();
-}
 
 static struct meeting start, finish;
 

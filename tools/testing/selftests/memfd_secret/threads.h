@@ -7,6 +7,7 @@
 #define SELFTEST_THREADS_H
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "testing.h"
 
@@ -35,6 +36,28 @@ static int wrong;
 static void complain(void)
 {
 	__atomic_add_fetch(&wrong, 1, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Two threads meet before each race. Spinning makes them start together; with
+ * fewer CPUs than threads it would cost a time slice, so it ends in a yield.
+ */
+struct meeting {
+	unsigned int arrived;
+};
+
+static inline void meet(struct meeting *meeting)
+{
+	unsigned int n = __atomic_add_fetch(&meeting->arrived, 1,
+					    __ATOMIC_SEQ_CST);
+	unsigned int all = (n + 1) / 2 * 2;
+	int spins = 0;
+
+	/* The other one may be at the next meeting already. */
+	while ((int)(__atomic_load_n(&meeting->arrived, __ATOMIC_SEQ_CST) -
+		     all) < 0)
+		if (++spins > 1000)
+			sched_yield();
 }
 
 #endif /* SELFTEST_THREADS_H */
