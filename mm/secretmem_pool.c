@@ -903,11 +903,15 @@ static struct shrinker secretmem_idle_shrinker = {
 	.flags		= SHRINKER_NUMA_AWARE,
 };
 
-/* The large page that is split stays so: only if memory gets really short. */
+/*
+ * The large page that is split stays so: only if memory gets really short, a block at
+ * a time. With more seeks than these a single free page would never be asked for.
+ */
 static struct shrinker secretmem_part_shrinker = {
 	.count_objects	= secretmem_part_count,
 	.scan_objects	= secretmem_part_scan,
-	.seeks		= 4 * DEFAULT_SEEKS,
+	.batch		= BLOCK_PAGES,
+	.seeks		= 2 * DEFAULT_SEEKS,
 	.flags		= SHRINKER_NUMA_AWARE,
 };
 

@@ -211,20 +211,42 @@ TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 	free(page);
 }
 
+/* True also if there are no nodes. */
+static bool use_first_node(void)
+{
+	const unsigned long first_node = 1;
+
+	return !syscall(SYS_set_mempolicy, MPOL_BIND, &first_node,
+			sizeof(first_node) * 8) || errno == ENOSYS;
+}
+
+TEST_F(pool, single_free_page_can_be_had)
+{
+	const long one = page_size >> 10;
+	char *p = map_secret(MANY);
+	size_t i;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_TRUE(use_first_node());
+	p[0] = 1;
+	for (i = page_size; i < MANY && spare_kb() != one; i += page_size)
+		p[i] = 1;
+	ASSERT_EQ(one, spare_kb());
+	EXPECT_TRUE(give_spare_memory_back());
+	munmap(p, MANY);
+}
+
 TEST_F(pool, memory_pressure_takes_what_is_kept)
 {
 	const long all = read_field("/proc/meminfo", "MemTotal") << 10;
 	const long step = 16 * page_size;
-	const unsigned long first_node = 1;
 	char *p = map_secret(page_size), *plain;
 	long i;
 
 	if (read_field("/proc/meminfo", "HighTotal") > 0)
 		SKIP(return, "a program's memory is highmem");
-	/* Both from the same node; ENOSYS: there are no nodes. */
-	if (syscall(SYS_set_mempolicy, MPOL_BIND, &first_node,
-		    sizeof(first_node) * 8))
-		ASSERT_EQ(ENOSYS, errno);
+	/* Both from the same node. */
+	ASSERT_TRUE(use_first_node());
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	p[0] = 1;
 	munmap(p, page_size);
