@@ -332,6 +332,23 @@ TEST_F(pool, events_are_counted)
 	EXPECT_TRUE(give_spare_memory_back());
 }
 
+/* Fewer for whole blocks, but whoever waits for the CPU ends a round early. */
+TEST_F(pool, one_flush_is_enough_to_wipe_many_pages)
+{
+	const long many = 8;
+	char *p = map_secret(BIG);
+	long before[EVENTS], events[EVENTS];
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	touch_all(p, BIG);
+	ASSERT_TRUE(count_events(before, NULL));
+	munmap(p, BIG);
+	ASSERT_TRUE(count_events(events, before));
+	EXPECT_LT(0, events[LOCAL_FLUSHES]);
+	EXPECT_GE(BIG / page_size / many, events[LOCAL_FLUSHES]);
+	EXPECT_EQ(0, events[FLUSHES]);
+}
+
 TEST_F(pool, fragmented_memory_will_do)
 {
 	const size_t nr = 512;
