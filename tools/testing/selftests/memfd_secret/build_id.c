@@ -242,7 +242,6 @@ static void run_on(const struct frame *frame)
 FIXTURE(stack) {
 	int map;
 	int program;
-	int event;
 	char *plain;
 	unsigned long marker;		/* in no mapping */
 	unsigned long secret[4];
@@ -399,20 +398,12 @@ FIXTURE_SETUP(stack)
 	self->program = variant->stackid ? load_stackid(type, self->map) :
 					   load_stack(type, self->map);
 	ASSERT_LE(0, self->program);
-	if (variant->software_event == TRACEPOINT)
-		self->event = attach_tracepoint(self->program);
-	else
-		self->event = attach_event(self->program,
-					   variant->software_event,
-					   variant->period);
-	ASSERT_LE(0, self->event);
 }
 
 FIXTURE_TEARDOWN(stack)
 {
 	EXPECT_TRUE(is_build_id(((struct image *)(self->secret[0] - 16))
 				->build_id, SECRET));
-	close(self->event);
 	close(self->program);
 	close(self->map);
 }
@@ -443,39 +434,64 @@ static bool is_address(const struct bpf_stack_build_id *entry,
 	       is_zero(entry->build_id, sizeof(entry->build_id));
 }
 
+/* Lets the program see the stack some times. */
+static bool look_at_stack(const struct _test_data_stack *self,
+			  const struct _fixture_variant_stack *variant)
+{
+	int event, round;
+
+	if (variant->software_event == TRACEPOINT)
+		event = attach_tracepoint(self->program);
+	else
+		event = attach_event(self->program, variant->software_event,
+				     variant->period);
+	if (event < 0)
+		return false;
+	for (round = 0; round < ROUNDS; round++)
+		variant->look(self->frame);
+	close(event);
+	return true;
+}
+
+/* True if the trace is one of ours. Counts those that name the control. */
+static bool judge_trace(struct __test_metadata *_metadata,
+			const struct _test_data_stack *self,
+			const struct trace *trace, int *named)
+{
+	/* The first entry is where the program was. */
+	const struct bpf_stack_build_id *entry = trace->entry + 1;
+	int i;
+
+	for (i = 0; i < DEPTH; i++)
+		EXPECT_FALSE(is_build_id(trace->entry[i].build_id, SECRET));
+	if (!is_address(entry++, self->marker))
+		return false;
+	*named += entry->status == BPF_STACK_BUILD_ID_VALID &&
+		  is_build_id(entry->build_id, PLAIN);
+	entry++;
+	for (i = 0; i < (int)ARRAY_SIZE(self->secret); i++, entry++)
+		EXPECT_TRUE(is_address(entry, self->secret[i])) {
+			TH_LOG("address %d: status %d", i, entry->status);
+		}
+	return true;
+}
+
 /*
  * Whenever the kernel can not lock the mappings it names no file, so the control
- * need not be in every trace; but no trace may have any of the secret.
+ * need not be in every trace, but in one; and no trace may have any of the secret.
  */
 TEST_F(stack, names_no_secret_file)
 {
-	int i, round, next = 0, traces = 0, named = 0;
-	struct bpf_stack_build_id *entry;
+	int tries, next, traces = 0, named = 0;
 	struct trace trace;
 
 	if (self->map < 0)
 		SKIP(return, "kernel without BPF_SYSCALL");
-	for (round = 0; round < ROUNDS; round++)
-		variant->look(self->frame);
-	close(self->event);
-
-	while (next_trace(self->map, variant->stackid, &next, &trace)) {
-		for (i = 0; i < DEPTH; i++)
-			EXPECT_FALSE(is_build_id(trace.entry[i].build_id,
-						 SECRET));
-		/* The first entry is where the program was. */
-		entry = trace.entry + 1;
-		if (!is_address(entry++, self->marker))
-			continue;
-		traces++;
-		named += entry->status == BPF_STACK_BUILD_ID_VALID &&
-			 is_build_id(entry->build_id, PLAIN);
-		entry++;
-		for (i = 0; i < (int)ARRAY_SIZE(self->secret); i++, entry++)
-			EXPECT_TRUE(is_address(entry, self->secret[i])) {
-				TH_LOG("address %d: status %d", i,
-				       entry->status);
-			}
+	for (tries = 0; tries < 20 && !named; tries++) {
+		ASSERT_TRUE(look_at_stack(self, variant));
+		next = 0;
+		while (next_trace(self->map, variant->stackid, &next, &trace))
+			traces += judge_trace(_metadata, self, &trace, &named);
 	}
 	EXPECT_LT(0, traces);
 	EXPECT_LT(0, named) {
