@@ -126,7 +126,7 @@ static unsigned int secretmem_keep_idle = 1;
 /* What has happened since boot, for /sys/kernel/debug/secretmem_pool. */
 enum secretmem_event {
 	BLOCKS_TAKEN,		/* of 2 MiB, from the page allocator */
-	BLOCKS_SPLIT,		/* broken to give back a part */
+	BLOCKS_SPLIT,		/* broken with pages in use, or lost */
 	BLOCKS_RETURNED,	/* of 2 MiB, in one piece */
 	PAGES_TAKEN,		/* in blocks of any size */
 	PAGES_RETURNED,
@@ -325,6 +325,17 @@ static void block_claim(struct secretmem_block *block, unsigned long *claimed)
 	block->nr_free = 0;
 }
 
+/* What is free or becomes free in the block is to be given back, not handed out. */
+static void block_break(struct secretmem_block *block)
+{
+	lockdep_assert_held(&block->pool->lock);
+
+	if (!block->broken && block->order == BLOCK_ORDER &&
+	    block->nr_free < block->nr_pages)
+		count_events(BLOCKS_SPLIT, 1);
+	block->broken = true;
+}
+
 /*
  * Puts a block into the list it belongs to, after pages of it became free or lost.
  * True if there is something to give back now.
@@ -463,7 +474,7 @@ static unsigned long give_back_idle(struct secretmem_pool *pool,
 	return block_give_back(block, claimed);
 }
 
-/* Breaks the last block of a list, if it was not broken before. */
+/* Breaks the last block of a list. */
 static unsigned long give_back_part(struct secretmem_pool *pool,
 				    struct list_head *list)
 {
@@ -476,9 +487,7 @@ static unsigned long give_back_part(struct secretmem_pool *pool,
 		return 0;
 	}
 	block = list_last_entry(list, struct secretmem_block, list);
-	if (!block->broken && block->nr_free < block->nr_pages)
-		count_events(BLOCKS_SPLIT, 1);
-	block->broken = true;
+	block_break(block);
 	block_claim(block, claimed);
 	spin_unlock(&pool->lock);
 
@@ -786,7 +795,7 @@ static void block_put_page(struct secretmem_block *block, struct page *page)
 	 * be put if the page is declared good again, as tests do.
 	 */
 	if (PageUptodate(page)) {
-		block->broken = true;
+		block_break(block);
 		return;
 	}
 	ClearPageReferenced(page);

@@ -408,12 +408,13 @@ TEST_F(failure, page_stays_off_the_direct_map)
 
 TEST_F(failure, rest_of_the_block_is_given_back)
 {
-	long before = spare_kb();
+	long before = spare_kb(), split = read_field(POOL_EVENTS, "blocks_split");
 	int i;
 
 	if (!self->there)
 		SKIP(return, "kernel without HWPOISON_INJECT");
 	ASSERT_LT(0, before);
+	ASSERT_LE(0, split);
 	EXPECT_EQ(0, fail_frame(self->frame));
 	munmap(self->mem, self->size);
 	close(self->fd);
@@ -421,6 +422,7 @@ TEST_F(failure, rest_of_the_block_is_given_back)
 	for (i = 0; i < 50 && spare_kb() >= before; i++)
 		usleep(100000);
 	EXPECT_GT(before, spare_kb());
+	EXPECT_EQ(split + 1, read_field(POOL_EVENTS, "blocks_split"));
 }
 
 TEST_F(failure, page_is_never_allocated_again)

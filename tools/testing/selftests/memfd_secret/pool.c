@@ -43,13 +43,27 @@ static long kept_kb(void)
 }
 
 /* What was freed goes back after a moment. */
-static bool spare_is_kept_only(void)
+static bool spare_falls_to(long kb)
 {
 	int i;
 
-	for (i = 0; i < 50 && spare_kb() > kept_kb(); i++)
+	for (i = 0; i < 50 && spare_kb() > kb; i++)
 		usleep(100000);
-	return spare_kb() <= kept_kb();
+	return spare_kb() <= kb;
+}
+
+static bool spare_is_kept_only(void)
+{
+	return spare_falls_to(kept_kb());
+}
+
+/* True also if there are no nodes. */
+static bool use_first_node(void)
+{
+	const unsigned long first_node = 1;
+
+	return !syscall(SYS_set_mempolicy, MPOL_BIND, &first_node,
+			sizeof(first_node) * 8) || errno == ENOSYS;
 }
 
 /* Of the lines of /proc/interrupts that count calls from one CPU to others. */
@@ -156,10 +170,11 @@ TEST_F(pool, one_block_is_kept_for_the_next_secret)
 	char *p = map_secret(BIG);
 
 	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_TRUE(use_first_node());
 	touch_all(p, BIG);
 	EXPECT_LE(BIG >> 10, unmapped_kb());
 	munmap(p, BIG);
-	EXPECT_TRUE(spare_is_kept_only());
+	EXPECT_TRUE(spare_falls_to(BLOCK_KB));
 	EXPECT_LT(0, spare_kb());
 }
 
@@ -207,17 +222,8 @@ TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 		EXPECT_EQ(1, page[i][0]);
 		munmap(page[i], page_size);
 	}
-	EXPECT_TRUE(spare_is_kept_only());
+	EXPECT_TRUE(spare_falls_to(0));
 	free(page);
-}
-
-/* True also if there are no nodes. */
-static bool use_first_node(void)
-{
-	const unsigned long first_node = 1;
-
-	return !syscall(SYS_set_mempolicy, MPOL_BIND, &first_node,
-			sizeof(first_node) * 8) || errno == ENOSYS;
 }
 
 TEST_F(pool, single_free_page_can_be_had)
@@ -283,8 +289,7 @@ static bool count_events(long *events, const long *since)
 	int i;
 
 	for (i = 0; i < EVENTS; i++) {
-		events[i] = read_field("/sys/kernel/debug/secretmem_pool",
-				       names[i]);
+		events[i] = read_field(POOL_EVENTS, names[i]);
 		if (events[i] < 0)
 			return false;
 		if (since)

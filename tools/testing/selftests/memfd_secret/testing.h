@@ -229,6 +229,8 @@ static inline long secret_kb(void)
 	return read_field("/proc/meminfo", "SecretMem");
 }
 
+#define POOL_EVENTS "/sys/kernel/debug/secretmem_pool"
+
 static inline long spare_kb(void)
 {
 	return read_field("/proc/meminfo", "SecretMemFree");
