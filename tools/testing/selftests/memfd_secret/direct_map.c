@@ -310,6 +310,70 @@ TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 	close(drop);
 }
 
+/*
+ * A large page has to be split for a secret one, and there is no page table for that:
+ * the one that was to be secret goes back to the page allocator.
+ */
+TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
+{
+	/* What has one page table of user space, and a few of these. */
+	const size_t step = 512 * page_size, size = 32 * step;
+	const unsigned int many = 4 * (SLACK_KB << 10) / page_size;
+	int here = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	int space = open(INJECT_DIR "fail_page_alloc/space", O_WRONLY | O_CLOEXEC);
+	char *held, *map, *area, *p;
+	unsigned int failed = 0;
+	bool touched;
+	long before;
+
+	if (may_lack_large_pages())
+		SKIP(return, "no large pages in the direct map");
+	if (space < 0 || !inject_failures(100) ||
+	    !inject_set("failslab", "probability", "0"))
+		SKIP(return, "kernel without FAULT_INJECTION");
+	held = hold_split_memory();
+	map = map_plain(size + step);
+	ASSERT_NE(MAP_FAILED, (void *)held);
+	ASSERT_NE(MAP_FAILED, (void *)map);
+	ASSERT_TRUE(give_spare_memory_back());
+	before = read_field("/proc/meminfo", "MemFree") - SLACK_KB;
+	area = map + step - (unsigned long)map % step;
+	for (p = area; p < area + size; p += step)
+		*p = 1;
+
+	/*
+	 * With the page table there, and for the only page of a file, nothing else is
+	 * allocated. There may be pages for which nothing has to be split.
+	 */
+	for (p = area; p < area + size && failed < many; p += page_size) {
+		int fd;
+
+		if (!((p - area) % step))
+			continue;
+		fd = secret_file(page_size);
+		ASSERT_EQ(p, mmap(p, page_size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, fd, 0));
+		close(fd);
+		for (touched = false; !touched && failed < many; failed += !touched) {
+			/* No blocks, a single page, and none after it. */
+			ASSERT_EQ(1, write(space, "2", 1));
+			ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+			touched = kernel_touch(p);
+			ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+		}
+	}
+	ASSERT_EQ(1, write(space, "0", 1));
+	inject_failures(0);
+	TH_LOG("%u attempts failed, after %zu pages", failed,
+	       (p - area) / page_size);
+	EXPECT_EQ(many, failed);
+	munmap(map, size + step);
+	EXPECT_LT(before, free_kb_above(before));
+	munmap(held, SPLIT_AT_BOOT);
+	close(here);
+	close(space);
+}
+
 /* Nor does any other allocation that fails. */
 TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 {
