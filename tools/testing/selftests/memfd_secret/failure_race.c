@@ -7,6 +7,8 @@
  * come first. Takes two CPUs.
  */
 #define _GNU_SOURCE
+#include <time.h>
+
 #include "threads.h"
 
 #define FILTER	"/sys/kernel/debug/hwpoison/corrupt-filter-"
@@ -17,16 +19,36 @@ static struct meeting start, finish;
 /* The address of the first page of the file. */
 static char failing[32];
 
+/* When it fails, and how long it took to be rid of the file, in nanoseconds. */
+static long long delay, took;
+
+static long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
 static void *fail_for_a_moment(void *unused)
 {
+	int fd = open(OFFLINE, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+	long long at;
+
 	for (;;) {
 		meet(&start);
 		if (stopped())
-			return NULL;
-		if (write_text(OFFLINE, failing))
+			break;
+		for (at = now() + delay; now() < at; )
+			;
+		n = strlen(failing);
+		if (pwrite(fd, failing, n, 0) != n)
 			complain();
 		meet(&finish);
 	}
+	close(fd);
+	return NULL;
 }
 
 static void use_file(size_t size)
@@ -41,7 +63,9 @@ static void use_file(size_t size)
 	}
 	sprintf(failing, "%#llx", page_frame(p) * page_size);
 	meet(&start);
+	took = now();
 	munmap(p, size);
+	took = now() - took;
 	meet(&finish);
 }
 
@@ -55,8 +79,11 @@ TEST(page_that_fails_for_a_moment_keeps_no_secret)
 	    write_text(FILTER "enable", "1"))
 		SKIP(return, "kernel without HWPOISON_INJECT");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, fail_for_a_moment, NULL));
-	for (n = 0; n < races() / 50 && !wrong; n++)
+	for (n = 0; n < races() / 20 && !wrong; n++) {
+		delay = took / 64 * (n % 64);
 		use_file(512 * page_size);
+	}
+	TH_LOG("%ld rounds, %lld us", n, took / 1000);
 	stop = true;
 	meet(&start);
 	pthread_join(thread, NULL);
