@@ -74,8 +74,8 @@ static long cpu_calls(void)
 	long sum = 0, n;
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (!strstr(line, " CAL:") && !strstr(line, " TLB:") &&
-		    strncmp(line, "CAL:", 4) && strncmp(line, "TLB:", 4))
+		if (!strstr(line, "Function call") &&
+		    !strstr(line, "TLB shootdown"))
 			continue;
 		for (p = strchr(line, ':') + 1; ; p = end) {
 			n = strtol(p, &end, 10);
