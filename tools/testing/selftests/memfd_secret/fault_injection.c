@@ -240,7 +240,7 @@ TEST(faults_fail_again_and_again_and_succeed)
 	int failures;
 	char *p;
 
-	if (!inject_failures(10))
+	if (!inject_failures(50))
 		SKIP(return, "kernel without FAULT_INJECTION");
 	p = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)p);
