@@ -5,7 +5,9 @@
  * set_direct_map_valid_noflush() changes the pages it is asked to change, all of them
  * and no other, whatever large pages they lie in. Of pages that are off the direct map
  * no TLB entry is left. One that somebody still has a reference to is neither handed
- * out again nor taken away from that holder.
+ * out again nor taken away from that holder. If its memory fails, it does not go
+ * offline, and an ordinary page does. What once was in a page that is secret now can be
+ * read by those who cannot know that, and take care.
  */
 
 #include <kunit/test.h>
@@ -15,17 +17,22 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
+#include <linux/memory.h>
 #include <linux/mm.h>
+#include <linux/notifier.h>
+#include <linux/page-flags.h>
 #include <linux/page_ref.h>
 #include <linux/sched.h>
 #include <linux/secretmem.h>
 #include <linux/set_memory.h>
+#include <linux/slab.h>
 #include <linux/smp.h>
 
 #include <asm/tlbflush.h>
 
 #include "secretmem_pool.h"
 #include "secretmem_test.h"
+#include "slab.h"
 
 /* A large page of the direct map, and a block of two of them. */
 #define LEAF_NR		((int)(PMD_SIZE / PAGE_SIZE))
@@ -253,6 +260,21 @@ static void put_secret_page(struct page *page)
 	secretmem_pool_put(&pages);
 }
 
+/* True if @page is one of them. */
+static bool get_secret_pages(struct kunit *test, int nr, struct list_head *pages,
+			     const struct page *page)
+{
+	bool found = false;
+	struct page *one;
+
+	while (nr--) {
+		one = get_secret_page(test);
+		list_add_tail(&one->lru, pages);
+		found |= one == page;
+	}
+	return found;
+}
+
 /* All of it was written to just before, at addresses that are gone now. */
 static void tlb_has_nothing_left_of_a_block(struct kunit *test)
 {
@@ -265,21 +287,52 @@ static void tlb_has_nothing_left_of_a_block(struct kunit *test)
 	put_secret_page(first);
 }
 
+/* The pool is empty when a test starts, so the first page is that of a new block. */
+static void wiped_page_is_handed_out_after_all_others(struct kunit *test)
+{
+	struct page *page = get_secret_page(test);
+	LIST_HEAD(pages);
+
+	put_secret_page(page);
+	KUNIT_EXPECT_FALSE(test, get_secret_pages(test, LEAF_NR - 1, &pages, page));
+	secretmem_pool_put(&pages);
+
+	/* All of these were wiped: enough to flush for. */
+	KUNIT_EXPECT_TRUE(test, get_secret_pages(test, LEAF_NR, &pages, page));
+	secretmem_pool_put(&pages);
+}
+
+/* A few that were wiped are no reason to flush, while memory can be had. */
+static void new_block_comes_before_a_flush_for_few_pages(struct kunit *test)
+{
+	struct page *page = get_secret_page(test), *next;
+	LIST_HEAD(pages);
+
+	get_secret_pages(test, LEAF_NR - 1, &pages, NULL);
+	put_secret_page(page);
+	next = get_secret_page(test);
+	KUNIT_EXPECT_NE(test, page_private(page), page_private(next));
+	put_secret_page(next);
+	secretmem_pool_put(&pages);
+}
+
 static void held_page_is_not_handed_out(struct kunit *test)
 {
 	struct page *held = get_secret_page(test), *page;
+	LIST_HEAD(pages);
 
+	get_secret_pages(test, LEAF_NR - 1, &pages, NULL);
 	get_page(held);
-	put_secret_page(held);
-	page = get_secret_page(test);
-	KUNIT_EXPECT_PTR_NE(test, held, page);
-	put_secret_page(page);
+	list_add(&held->lru, &pages);
+	secretmem_pool_put(&pages);
+	KUNIT_EXPECT_FALSE(test, get_secret_pages(test, LEAF_NR - 1, &pages, held));
 
-	/* It is the first of its block, and next as soon as it can be. */
+	/* It is the last of its block, and next as soon as it can be. */
 	put_page(held);
 	page = get_secret_page(test);
 	KUNIT_EXPECT_PTR_EQ(test, held, page);
 	put_secret_page(page);
+	secretmem_pool_put(&pages);
 }
 
 static void held_page_is_given_back_by_its_holder(struct kunit *test)
@@ -296,6 +349,96 @@ static void held_page_is_given_back_by_its_holder(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0UL, page_private(held));
 	put_page(held);
 }
+
+/* KASAN takes the object that is handed out for one. */
+#if defined(CONFIG_SLUB) && !defined(CONFIG_KASAN)
+/* A cache that has one shares its slabs with no other, and wipes no object. */
+static void constructor(void *object)
+{
+}
+
+/*
+ * The fast path reads an object before it is certain that it is still a free one. It
+ * comes too late at will here: what it is to find as the first free object is in a
+ * secret page, and handed out without a further look.
+ */
+static void slab_allocation_can_be_late(struct kunit *test)
+{
+	struct page *page = get_secret_page(test);
+	struct kmem_cache_cpu *cpu;
+	struct kmem_cache *cache;
+	void *object, **freelist;
+
+	cache = kmem_cache_create("secretmem_kunit", 64, 0, 0, constructor);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	object = kmem_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, object);
+
+	/* This task stays on its CPU, and nobody else has the cache. */
+	cpu = raw_cpu_ptr(cache->cpu_slab);
+	freelist = cpu->freelist;
+	/* There is none with slub_debug, and no fast path. */
+	if (freelist) {
+		cpu->freelist = page_address(page);
+		KUNIT_EXPECT_PTR_EQ(test, page_address(page),
+				    kmem_cache_alloc(cache, GFP_KERNEL));
+		cpu->freelist = freelist;
+	}
+
+	kmem_cache_free(cache, object);
+	kmem_cache_destroy(cache);
+	put_secret_page(page);
+}
+#endif
+
+#if defined(CONFIG_MEMORY_FAILURE) && defined(CONFIG_MEMORY_HOTREMOVE)
+/* 0, or an error number, if the memory of this page has failed and is to go offline. */
+static int go_offline_after_failure(struct page *page)
+{
+	struct memory_notify range = {
+		.start_pfn = page_to_pfn(page),
+		.nr_pages = 1,
+		.status_change_nid_normal = NUMA_NO_NODE,
+		.status_change_nid_high = NUMA_NO_NODE,
+		.status_change_nid = NUMA_NO_NODE,
+	};
+	int err;
+
+	SetPageHWPoison(page);
+	err = notifier_to_errno(memory_notify(MEM_GOING_OFFLINE, &range));
+	memory_notify(MEM_CANCEL_OFFLINE, &range);
+	ClearPageHWPoison(page);
+	return err;
+}
+
+static void page_that_failed_does_not_go_offline(struct kunit *test)
+{
+	struct page *page = get_secret_page(test);
+
+	KUNIT_EXPECT_EQ(test, -EBUSY, go_offline_after_failure(page));
+	get_page(page);
+	put_secret_page(page);
+	/* It is free, and off the direct map as before. */
+	KUNIT_EXPECT_EQ(test, -EBUSY, go_offline_after_failure(page));
+
+	secretmem_drain();
+	KUNIT_EXPECT_EQ(test, 0, go_offline_after_failure(page));
+	put_page(page);
+}
+
+/* A machine check takes it off the direct map. */
+static void ordinary_page_that_failed_goes_offline(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, 1, false));
+	flush_tlb_all();
+	KUNIT_EXPECT_EQ(test, 0, go_offline_after_failure(page));
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, 1, true));
+	__free_page(page);
+}
+#endif
 
 static int secretmem_pool_test_init(struct kunit *test)
 {
@@ -314,8 +457,17 @@ static void secretmem_pool_test_exit(struct kunit *test)
 
 static struct kunit_case secretmem_pool_cases[] = {
 	KUNIT_CASE(tlb_has_nothing_left_of_a_block),
+	KUNIT_CASE(wiped_page_is_handed_out_after_all_others),
+	KUNIT_CASE(new_block_comes_before_a_flush_for_few_pages),
 	KUNIT_CASE(held_page_is_not_handed_out),
 	KUNIT_CASE(held_page_is_given_back_by_its_holder),
+#if defined(CONFIG_SLUB) && !defined(CONFIG_KASAN)
+	KUNIT_CASE(slab_allocation_can_be_late),
+#endif
+#if defined(CONFIG_MEMORY_FAILURE) && defined(CONFIG_MEMORY_HOTREMOVE)
+	KUNIT_CASE(page_that_failed_does_not_go_offline),
+	KUNIT_CASE(ordinary_page_that_failed_goes_offline),
+#endif
 	{ }
 };
 

@@ -76,6 +76,22 @@ static inline bool page_maybe_secretmem(struct page *page)
 }
 
 /**
+ * freed_memory_may_be_secret() - can a read of freed memory fault?
+ *
+ * The question of those who read in the direct map what somebody else may have freed
+ * by then, and find that out only later. They must not take it for granted that the
+ * address is still mapped; it is not either if debug_pagealloc is on.
+ *
+ * Context: any.
+ *
+ * Return: true if the page that the memory was in can be a secret one now.
+ */
+static inline bool freed_memory_may_be_secret(void)
+{
+	return static_branch_unlikely(&secretmem_key);
+}
+
+/**
  * page_is_secretmem() - does this page belong to a secret file?
  * @page: any page; the caller holds its lock, so that it can not leave a file
  *
@@ -149,6 +165,11 @@ static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 }
 
 static inline bool page_maybe_secretmem(struct page *page)
+{
+	return false;
+}
+
+static inline bool freed_memory_may_be_secret(void)
 {
 	return false;
 }
