@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * No secret page gets into a hibernation image. The machine does not hibernate
- * while there is one; otherwise it does, and also with an empty secret file.
+ * No secret page gets into a hibernation image, and none is overwritten by one. The
+ * machine does not hibernate while there is one; otherwise it does, and also with an
+ * empty secret file.
  *
  * Needs an empty disk, DISK, to swap to, "resume=" with the same disk, to come
  * back from there, and "hibernate=nocompress", to know a page again on it.
@@ -20,10 +21,13 @@
 #define POWER_STATE	"/sys/power/state"
 #define POWER_DISK	"/sys/power/disk"
 #define SWAP_PAGES	(384ul << 20 >> 12)
+/* Behind the swap space: a note that survives a restore, and an image. */
+#define NOTE_AT		(SWAP_PAGES << 12)
+#define IMAGE_AT	(NOTE_AT + (1 << 20))
 #define CHUNK_PAGES	256
 #define TRIES		20
 
-enum { PLAIN = 1, SECRET };
+enum { PLAIN = 1, SECRET, NOTE };
 
 /* Swap space, an ordinary page with a mark, and a secret file without pages. */
 FIXTURE(machine) {
@@ -254,6 +258,102 @@ TEST_F(machine, page_that_comes_while_it_hibernates_ends_that)
 		ASSERT_EQ(0, on_disk(SECRET));
 	}
 	EXPECT_EQ(EBUSY, err);
+}
+
+/* How many pages an image has, which is on the disk afterwards; -1 for an error. */
+static long save_image(int snapshot, int disk)
+{
+	size_t size = CHUNK_PAGES * page_size, used;
+	char *chunk = map_plain(size);
+	ssize_t n = page_size;
+	long nr = 0;
+
+	while (n == (ssize_t)page_size) {
+		for (used = 0; used < size; used += page_size) {
+			n = read(snapshot, chunk + used, page_size);
+			if (n != (ssize_t)page_size)
+				break;
+		}
+		if (n < 0 || pwrite(disk, chunk, size, IMAGE_AT + nr * page_size) !=
+			     (ssize_t)size) {
+			nr = -1;
+			break;
+		}
+		nr += used / page_size;
+	}
+	munmap(chunk, size);
+	return nr;
+}
+
+static bool load_image(int snapshot, int disk, long nr)
+{
+	size_t size = CHUNK_PAGES * page_size;
+	char *chunk = map_plain(size);
+	long i;
+
+	for (i = 0; i < nr; i++) {
+		if (!(i % CHUNK_PAGES) &&
+		    pread(disk, chunk, size, IMAGE_AT + i * page_size) !=
+		    (ssize_t)size)
+			break;
+		if (write(snapshot, chunk + i % CHUNK_PAGES * page_size,
+			  page_size) != (ssize_t)page_size)
+			break;
+	}
+	munmap(chunk, size);
+	return i == nr;
+}
+
+/*
+ * Goes back to where the image was made. If that fails, an error number; -1 if it was
+ * not even tried. Makes a secret when nobody else runs any more, if there is @secret.
+ */
+static int restore_image(int disk, long nr, char *secret)
+{
+	int fd = open(SNAPSHOT, O_WRONLY | O_CLOEXEC), err = -1;
+
+	if (load_image(fd, disk, nr) && !ioctl(fd, SNAPSHOT_FREEZE)) {
+		if (secret)
+			fill(secret, page_size, SECRET);
+		err = ioctl(fd, SNAPSHOT_ATOMIC_RESTORE) ? errno : 0;
+	}
+	close(fd);
+	return err;
+}
+
+TEST_F(machine, no_image_is_restored_over_a_page_that_comes_in_between)
+{
+	int fd = open(SNAPSHOT, O_RDONLY | O_CLOEXEC);
+	int disk = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
+	char *note = map_plain(page_size);
+	int in_suspend = 0;
+	long nr;
+
+	ASSERT_LE(0, fd);
+	/* Nobody else writes to a disk that is swapped to. */
+	ASSERT_EQ(0, swapoff(DISK));
+	ASSERT_EQ(page_size, pwrite(disk, note, page_size, NOTE_AT));
+	ASSERT_EQ(0, ioctl(fd, SNAPSHOT_FREEZE));
+	ASSERT_EQ(0, ioctl(fd, SNAPSHOT_CREATE_IMAGE, &in_suspend));
+	/* From here on twice: all but the disk is then as it was. */
+	if (in_suspend) {
+		nr = save_image(fd, disk);
+		close(fd);
+		ASSERT_LT(0, nr);
+		ASSERT_EQ(EBUSY, restore_image(disk, nr, self->secret));
+		ASSERT_TRUE(is_filled(self->secret, page_size, SECRET));
+		fill(note, page_size, NOTE);
+		ASSERT_EQ(page_size, pwrite(disk, note, page_size, NOTE_AT));
+		munmap(self->secret, 2 * page_size);
+		close(self->fd);
+		ASSERT_EQ(0, restore_image(disk, nr, NULL));
+	}
+	EXPECT_EQ(0, in_suspend);
+	close(fd);
+	ASSERT_EQ(page_size, pread(disk, note, page_size, NOTE_AT));
+	EXPECT_TRUE(is_filled(note, page_size, NOTE));
+	close(disk);
+	EXPECT_EQ(0, swapon(DISK, 0));
 }
 
 TEST_HARNESS_MAIN
