@@ -103,6 +103,41 @@ TEST_F(limit, has_no_room_after_munlock)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
+/* Secret memory, and @plain bytes of ordinary memory right behind. */
+static char *map_half_secret(int fd, size_t size, size_t plain)
+{
+	char *p = map_plain(size + plain);
+
+	if (p == MAP_FAILED)
+		return p;
+	return mmap(p, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    fd, 0);
+}
+
+TEST_F(limit, counts_secret_memory_once_when_mlock_meets_it)
+{
+	size_t half = self->size / 2;
+	char *p = map_half_secret(self->fd, half, half);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(-1, mlock(p, 2 * half));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(self->size >> 10, locked_kb());
+	EXPECT_TRUE(vma_has_flag(p + half, "lo"));
+}
+
+TEST_F(limit, lets_mlock_change_nothing_beyond_it)
+{
+	size_t half = self->size / 2;
+	char *p = map_half_secret(self->fd, half, half + page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	EXPECT_EQ(-1, mlock(p, 2 * half + page_size));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(half >> 10, locked_kb());
+	EXPECT_FALSE(vma_has_flag(p + half, "lo"));
+}
+
 TEST_F(limit, has_room_for_a_mapping_over_another)
 {
 	char *p = map_shared(self->fd, self->size);
