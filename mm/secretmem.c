@@ -314,20 +314,21 @@ static const struct file_operations secretmem_fops = {
 
 /*
  * The size is set once, while the file is still empty. There are no pages then,
- * and none appear before size_lock is released.
+ * and none appear before size_lock is released. A call that comes too late leaves
+ * the lock alone, as faults would have to wait behind it. i_rwsem is held, so the
+ * size is what it was when asked for.
  */
 static int secretmem_set_size(struct inode *inode, loff_t size)
 {
 	struct secretmem_inode *info = SECRETMEM_I(inode);
-	int err = -EINVAL;
+
+	if (inode->i_size)
+		return -EINVAL;
 
 	down_write(&info->size_lock);
-	if (!inode->i_size) {
-		i_size_write(inode, size);
-		err = 0;
-	}
+	i_size_write(inode, size);
 	up_write(&info->size_lock);
-	return err;
+	return 0;
 }
 
 static int secretmem_setattr(struct dentry *dentry, struct iattr *iattr)

@@ -84,6 +84,33 @@ TEST_F(second, truncate_by_path_fails)
 	EXPECT_EQ(EINVAL, errno);
 }
 
+#define LOCK_EVENT TRACING "events/lock/lock_acquire/"
+
+/*
+ * A fault holds the lock for reading, for as long as it takes to find memory, and
+ * the next one waits behind whoever wants to write. So to ask for what can not be had
+ * must not be a way to delay the others who share the file. The call that sets the
+ * size is the control.
+ */
+TEST(ftruncate_that_can_only_fail_takes_no_lock_that_faults_wait_for)
+{
+	int fd = memfd_secret(0);
+	int before, set, failed;
+
+	if (write_text(LOCK_EVENT "filter", "name ~ \"*size_lock\"") ||
+	    write_text(LOCK_EVENT "enable", "1"))
+		SKIP(return, "kernel without LOCKDEP");
+	before = traced("size_lock");
+	EXPECT_EQ(0, ftruncate(fd, page_size));
+	set = traced("size_lock") - before;
+	EXPECT_EQ(-1, ftruncate(fd, 1));
+	EXPECT_EQ(EINVAL, errno);
+	failed = traced("size_lock") - before - set;
+	write_text(LOCK_EVENT "enable", "0");
+	EXPECT_EQ(1, set);
+	EXPECT_EQ(0, failed);
+}
+
 TEST(negative_size_fails)
 {
 	int fd = memfd_secret(0);
