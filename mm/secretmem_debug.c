@@ -15,6 +15,9 @@
  *
  * A write to /sys/kernel/debug/secretmem/split splits one large page of the direct
  * map, for tests that let the allocation of the page table fail.
+ *
+ * A write to /sys/kernel/debug/secretmem/give_back gives back all memory that is kept
+ * for secrets and holds none, as only a system at the end of its memory does.
  */
 
 #include <linux/debugfs.h>
@@ -33,6 +36,7 @@
 #include <asm/cacheflush.h>
 #include <asm/tlbflush.h>
 
+#include "secretmem_pool.h"
 #include "secretmem_test.h"
 
 #define LARGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
@@ -153,12 +157,24 @@ static const struct file_operations split_fops = {
 	.write	= split_write,
 };
 
+static ssize_t give_back_write(struct file *file, const char __user *buf,
+			       size_t count, loff_t *ppos)
+{
+	secretmem_give_all_back();
+	return count;
+}
+
+static const struct file_operations give_back_fops = {
+	.write	= give_back_write,
+};
+
 static int __init secretmem_debug_init(void)
 {
 	struct dentry *dir = debugfs_create_dir("secretmem", NULL);
 
 	debugfs_create_file("direct_map", 0400, dir, NULL, &direct_map_fops);
 	debugfs_create_file("split", 0200, dir, NULL, &split_fops);
+	debugfs_create_file("give_back", 0200, dir, NULL, &give_back_fops);
 	return 0;
 }
 late_initcall(secretmem_debug_init);

@@ -16,6 +16,10 @@
  *	     | TLBs flushed         |
  *	     v                      |
  *	    free  --------------> leaving	block_claim()
+ *	    |  ^                    ^
+ *	    |  | pool_flush()       | TLBs flushed
+ *	    |  |                    |
+ *	    | wiped  ---------------'
  *	    |  ^
  *	    |  | secretmem_pool_put()
  *	    |  | zeroed through a mapping that one CPU has for itself
@@ -27,6 +31,10 @@
  *		 the pool's lock's holder, who may make it used or leaving
  *	used	 off the direct map, with contents. Of whom secretmem_pool_get()
  *		 gave it to, and of the file it is in
+ *	wiped	 as free, but its bit is in block->wiped: a CPU may still have in
+ *		 its TLB the address at which the page was wiped. It is free once
+ *		 all CPUs have flushed. Where nothing else is said, the word free
+ *		 includes such pages
  *	leaving	 zeroed, being mapped again. Of the task that does that
  *	lost	 off the direct map and never to be used again. Not wiped if it was
  *		 used, as that would touch the memory that has failed; a free page
@@ -38,11 +46,15 @@
  * reference is not handed out again. If it is given back, it is an ordinary page
  * by then, and the page allocator gets it from that holder.
  *
- * A block of which all pages are free is idle. A node keeps one such block, a
- * work item gives others back soon. If memory is short, shrinkers give the idle
- * ones back at once, and if that does not help they give back the free pages of
- * blocks that are in use: this splits the large page, and such a block is broken.
- * What becomes free in it is given back and not handed out again.
+ * The TLBs of all CPUs are flushed when a block is made, and otherwise only if many
+ * pages were wiped since, or memory is short, or a block is to be given back.
+ *
+ * A block of which all pages are free is idle. A node keeps one such block. Others
+ * are given back by a work item if they were not needed for a while. If memory is
+ * short, shrinkers give the idle ones back at once. If a task waits for memory and
+ * reclaim finds next to nothing any more, the free pages of blocks that are in use are
+ * given back as well, where these are not too few: this splits the large page, and such
+ * a block is broken. What becomes free in it is given back and not handed out again.
  *
  * Lock order: secretmem_pool::lock is innermost, and a spinlock. Nothing is
  * allocated, zeroed, mapped or unmapped with it held.
@@ -52,11 +64,16 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/capability.h>
+#include <linux/compiler.h>
 #include <linux/cpuset.h>
+#include <linux/cred.h>
 #include <linux/debugfs.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/memcontrol.h>
 #include <linux/memory.h>
 #include <linux/mempolicy.h>
@@ -66,6 +83,7 @@
 #include <linux/page-flags.h>
 #include <linux/page_ref.h>
 #include <linux/percpu.h>
+#include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/secretmem.h>
 #include <linux/seq_file.h>
@@ -73,6 +91,7 @@
 #include <linux/shrinker.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/suspend.h>
 #include <linux/swap.h>
@@ -87,16 +106,39 @@
 #define BLOCK_ORDER	(ilog2(SZ_2M) - PAGE_SHIFT)
 #define BLOCK_PAGES	(SZ_2M >> PAGE_SHIFT)
 
-/* The pages of one node. */
+/*
+ * So many pages must have been wiped to be worth a flush of all TLBs, if there is
+ * memory for a new block instead.
+ */
+#define FLUSH_PAGES	(BLOCK_PAGES / 4)
+
+/*
+ * So many pages of a block must be free to be worth the large page, which is split for
+ * good, and the page table that this takes.
+ */
+#define SPLIT_PAGES	16
+
+/* An idle block is given back if it was not needed for as long as this, or twice that. */
+#define IDLE_PERIOD	(HZ / 2)
+
+/*
+ * The pages of one node. In the list partial the blocks with pages in block->free come
+ * before those of which all free pages are wiped ones.
+ */
 struct secretmem_pool {
 	spinlock_t lock;		/* of all below but work, and of the blocks */
-	struct list_head partial;	/* blocks with pages of both kinds */
+	struct list_head partial;	/* blocks with pages of both kinds, see above */
 	struct list_head idle;		/* blocks with free pages only */
 	struct list_head leaving;	/* blocks whose free pages are to leave */
+	struct list_head all;		/* blocks, those in no other list as well */
 	unsigned int nr_idle;		/* blocks in idle */
+	unsigned int least_idle;	/* of that, since the work looked last */
 	unsigned long nr_free;		/* pages */
 	unsigned long nr_used;
-	struct work_struct work;	/* gives back what is too much */
+	unsigned long nr_wiped;		/* pages wiped since the last flush began */
+	u64 flush_begun;		/* flushes of all TLBs are numbered */
+	u64 flush_done;			/* the newest that is over */
+	struct delayed_work work;	/* gives back what is too much */
 };
 
 /*
@@ -105,17 +147,20 @@ struct secretmem_pool {
  */
 struct secretmem_block {
 	struct list_head list;		/* one of the pool's, or none if nr_free is 0 */
+	struct list_head all;		/* the pool's of this name */
 	struct secretmem_pool *pool;
 	struct page *pages;		/* the first */
 	unsigned int order;
 	unsigned int nr_pages;		/* that have not been given back */
-	unsigned int nr_free;
+	unsigned int nr_free;		/* in free or wiped */
 	bool broken;
+	u64 wiped_after;		/* the last flush before a page was wiped */
+	unsigned long *wiped;		/* a bit for each page, behind those of free */
 	unsigned long free[];		/* a bit for each page */
 };
 
 /* Indexed by node. */
-static struct secretmem_pool *secretmem_pools __ro_after_init;
+static struct secretmem_pool **secretmem_pools __ro_after_init;
 
 /* Blocks any page of which is off the direct map, or about to be. */
 static atomic_long_t secretmem_blocks = ATOMIC_LONG_INIT(0);
@@ -135,11 +180,15 @@ enum secretmem_event {
 	NR_EVENTS
 };
 
-static atomic_long_t secretmem_events[NR_EVENTS];
+struct secretmem_events {
+	unsigned long nr[NR_EVENTS];
+};
+
+static struct secretmem_events __percpu *secretmem_events __ro_after_init;
 
 static void count_events(enum secretmem_event event, unsigned long nr)
 {
-	atomic_long_add(nr, &secretmem_events[event]);
+	this_cpu_add(secretmem_events->nr[event], nr);
 }
 
 static int secretmem_pool_show(struct seq_file *m, void *unused)
@@ -153,11 +202,16 @@ static int secretmem_pool_show(struct seq_file *m, void *unused)
 		[FLUSHES]		= "flushes",
 		[LOCAL_FLUSHES]		= "local_flushes",
 	};
+	unsigned long nr;
 	unsigned int i;
+	int cpu;
 
-	for (i = 0; i < NR_EVENTS; i++)
-		seq_printf(m, "%s: %lu\n", names[i],
-			   atomic_long_read(&secretmem_events[i]));
+	for (i = 0; i < NR_EVENTS; i++) {
+		nr = 0;
+		for_each_possible_cpu(cpu)
+			nr += per_cpu_ptr(secretmem_events, cpu)->nr[i];
+		seq_printf(m, "%s: %lu\n", names[i], nr);
+	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(secretmem_pool);
@@ -173,8 +227,8 @@ static void count_pages(unsigned long *used, unsigned long *free)
 		return;
 
 	for_each_node(nid) {
-		*used += READ_ONCE(secretmem_pools[nid].nr_used);
-		*free += READ_ONCE(secretmem_pools[nid].nr_free);
+		*used += READ_ONCE(secretmem_pools[nid]->nr_used);
+		*free += READ_ONCE(secretmem_pools[nid]->nr_free);
 	}
 }
 
@@ -217,13 +271,22 @@ bool secretmem_unmapped(void)
  * secretmem_report_meminfo() - print the lines that /proc/meminfo has of this
  * @m: where to
  *
+ * Everybody can read that file, and somebody who watches it must not see each key
+ * come and go. So the exact numbers are for the administrator, and others see how
+ * many blocks hold secrets if these are packed.
+ *
  * Context: may sleep.
  */
 void secretmem_report_meminfo(struct seq_file *m)
 {
-	unsigned long used, free;
+	unsigned long used, free, all;
 
 	count_pages(&used, &free);
+	if (!ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN)) {
+		all = used + free;
+		used = round_up(used, BLOCK_PAGES);
+		free = all > used ? all - used : 0;
+	}
 	seq_printf(m, "SecretMem:      %8lu kB\n"
 		      "SecretMemFree:  %8lu kB\n",
 		   used << (PAGE_SHIFT - 10), free << (PAGE_SHIFT - 10));
@@ -234,17 +297,16 @@ void secretmem_report_meminfo(struct seq_file *m)
  */
 
 /*
- * Where a CPU, and no other, sees the pages it is wiping: only its own TLB has to
- * be flushed afterwards. That is once for all pages that find room.
+ * Where a CPU sees the pages it is wiping: the windows of all CPUs are side by side.
+ * No other CPU has a reason to use such an address, so to wipe the next pages through
+ * it only the CPU's own TLB has to be flushed, once for all pages that find room. But
+ * the page tables are everybody's. A CPU that reads there nevertheless, in vain or by
+ * speculation, may keep the translation: see block->wiped.
  */
 #define WINDOW_PAGES	(IS_ENABLED(CONFIG_64BIT) ? BLOCK_PAGES : 32)
+#define WINDOW_SIZE	(WINDOW_PAGES * PAGE_SIZE)
 
-struct secretmem_window {
-	unsigned long addr;
-	pte_t *pte[WINDOW_PAGES];
-};
-
-static DEFINE_PER_CPU(struct secretmem_window, secretmem_window);
+static unsigned long secretmem_windows __ro_after_init;
 
 /*
  * Zeroes pages of a list from @page on, until the window is full or somebody waits
@@ -253,76 +315,130 @@ static DEFINE_PER_CPU(struct secretmem_window, secretmem_window);
 static struct page *clear_through_window(struct list_head *pages,
 					 struct page *page)
 {
-	struct secretmem_window *window = &get_cpu_var(secretmem_window);
-	unsigned long addr = window->addr;
-	unsigned int i = 0;
+	unsigned long window = secretmem_windows + get_cpu() * WINDOW_SIZE;
+	unsigned long addr = window;
+	pte_t *pte;
 
 	list_for_each_entry_from(page, pages, lru) {
-		if (i == WINDOW_PAGES || (i && need_resched()))
+		if (addr == window + WINDOW_SIZE ||
+		    (addr != window && need_resched()))
 			break;
 		/* To write to memory that has failed, or to read ahead, is a machine check. */
 		if (PageHWPoison(page))
 			continue;
-		set_pte_at(&init_mm, addr, window->pte[i],
-			   mk_pte(page, PAGE_KERNEL));
+		pte = virt_to_kpte(addr);
+		/* Without barriers the compiler sees no use of the entry and drops it. */
+		set_pte_at(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL));
+		barrier();
 		clear_page((void *)addr);
-		pte_clear(&init_mm, addr, window->pte[i]);
+		barrier();
+		pte_clear(&init_mm, addr, pte);
 		ClearPageUptodate(page);
 		addr += PAGE_SIZE;
-		i++;
 	}
-	local_flush_tlb_kernel_range(window->addr, addr);
-	put_cpu_var(secretmem_window);
+	local_flush_tlb_kernel_range(window, addr);
+	put_cpu();
 	count_events(LOCAL_FLUSHES, 1);
 	return page;
 }
 
-static int __init note_pte(pte_t *pte, unsigned long addr, void *data)
+static int __init leave_pte_empty(pte_t *pte, unsigned long addr, void *data)
 {
-	struct secretmem_window *window = data;
-
-	window->pte[(addr - window->addr) >> PAGE_SHIFT] = pte;
 	return 0;
 }
 
 static int __init secretmem_init_windows(void)
 {
-	unsigned long size = WINDOW_PAGES * PAGE_SIZE;
-	struct secretmem_window *window;
+	unsigned long size = nr_cpu_ids * WINDOW_SIZE;
 	struct vm_struct *area;
-	int cpu, err;
 
-	for_each_possible_cpu(cpu) {
-		/* This flag makes it a hole in /proc/kcore. */
-		area = get_vm_area(size, VM_IOREMAP);
-		if (!area)
-			return -ENOMEM;
-		window = per_cpu_ptr(&secretmem_window, cpu);
-		window->addr = (unsigned long)area->addr;
-		err = apply_to_page_range(&init_mm, window->addr, size,
-					  note_pte, window);
-		if (err)
-			return err;
+	/* This flag makes it a hole in /proc/kcore. */
+	area = get_vm_area(size, VM_IOREMAP);
+	if (!area)
+		return -ENOMEM;
+	secretmem_windows = (unsigned long)area->addr;
+	/* That there are page tables is all that is wanted of it. */
+	return apply_to_page_range(&init_mm, secretmem_windows, size,
+				   leave_pte_empty, NULL);
+}
+
+/*
+ * Flushing
+ */
+
+/*
+ * Flushes all TLBs, of everything: from when it is called, no CPU has any address of
+ * a page that was unmapped or wiped before. The lock orders the end of wiping, which
+ * block_put_page() notes under it, before a flush that is newer.
+ */
+static void pool_flush(struct secretmem_pool *pool)
+{
+	u64 flush;
+
+	spin_lock(&pool->lock);
+	flush = ++pool->flush_begun;
+	pool->nr_wiped = 0;
+	spin_unlock(&pool->lock);
+
+	flush_tlb_all();
+	count_events(FLUSHES, 1);
+
+	spin_lock(&pool->lock);
+	pool->flush_done = max(pool->flush_done, flush);
+	spin_unlock(&pool->lock);
+}
+
+/* If all CPUs have flushed since the last of them was wiped, wiped pages are free. */
+static void block_see_flush(struct secretmem_block *block)
+{
+	unsigned int nr = 1U << block->order;
+
+	lockdep_assert_held(&block->pool->lock);
+
+	if (block->pool->flush_done > block->wiped_after) {
+		bitmap_or(block->free, block->free, block->wiped, nr);
+		bitmap_zero(block->wiped, nr);
 	}
-	return 0;
+}
+
+static bool block_has_free(const struct secretmem_block *block)
+{
+	return !bitmap_empty(block->free, 1U << block->order);
 }
 
 /*
  * Giving back
  */
 
-/* Takes all free pages of a block, which is in no list afterwards. */
-static void block_claim(struct secretmem_block *block, unsigned long *claimed)
+static void pool_lose_idle(struct secretmem_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+
+	pool->nr_idle--;
+	pool->least_idle = min(pool->least_idle, pool->nr_idle);
+}
+
+/*
+ * Takes all free pages of a block, which is in no list afterwards. True if some of them
+ * are wiped pages: all TLBs are to be flushed first.
+ */
+static bool block_claim(struct secretmem_block *block, unsigned long *claimed)
 {
 	struct secretmem_pool *pool = block->pool;
+	unsigned int nr = 1U << block->order;
+	bool stale;
 
 	lockdep_assert_held(&pool->lock);
 
-	bitmap_copy(claimed, block->free, 1U << block->order);
-	bitmap_zero(block->free, 1U << block->order);
+	block_see_flush(block);
+	stale = !bitmap_empty(block->wiped, nr);
+	bitmap_or(claimed, block->free, block->wiped, nr);
+	bitmap_zero(block->free, nr);
+	bitmap_zero(block->wiped, nr);
 	list_del_init(&block->list);
 	pool->nr_free -= block->nr_free;
 	block->nr_free = 0;
+	return stale;
 }
 
 /* What is free or becomes free in the block is to be given back, not handed out. */
@@ -338,7 +454,7 @@ static void block_break(struct secretmem_block *block)
 
 /*
  * Puts a block into the list it belongs to, after pages of it became free or lost.
- * True if there is something to give back now.
+ * True if there is something to give back.
  */
 static bool block_sort(struct secretmem_block *block)
 {
@@ -352,11 +468,11 @@ static bool block_sort(struct secretmem_block *block)
 		return true;
 	}
 	if (whole) {
-		list_move(&block->list, &pool->idle);
+		list_move_tail(&block->list, &pool->idle);
 		return ++pool->nr_idle > READ_ONCE(secretmem_keep_idle);
 	}
 	if (list_empty(&block->list))
-		list_add(&block->list, &pool->partial);
+		list_add_tail(&block->list, &pool->partial);
 	return false;
 }
 
@@ -378,6 +494,8 @@ static void block_unclaim(struct secretmem_block *block, unsigned long *claimed,
 	if (left)
 		list_move(&block->list, &pool->partial);
 	gone = !block->nr_pages;
+	if (gone)
+		list_del(&block->all);
 	spin_unlock(&pool->lock);
 
 	if (gone) {
@@ -455,57 +573,82 @@ static unsigned int block_give_back(struct secretmem_block *block,
 	return given;
 }
 
+/* The same for all free pages of a block. */
+static unsigned int block_leave(struct secretmem_block *block)
+	__releases(&block->pool->lock)
+{
+	struct secretmem_pool *pool = block->pool;
+	DECLARE_BITMAP(claimed, BLOCK_PAGES);
+	bool stale = block_claim(block, claimed);
+
+	spin_unlock(&pool->lock);
+	if (stale)
+		pool_flush(pool);
+	return block_give_back(block, claimed);
+}
+
 static unsigned long give_back_idle(struct secretmem_pool *pool,
 				    unsigned int keep)
 {
-	DECLARE_BITMAP(claimed, BLOCK_PAGES);
-	struct secretmem_block *block;
-
 	spin_lock(&pool->lock);
 	if (pool->nr_idle <= keep) {
 		spin_unlock(&pool->lock);
 		return 0;
 	}
-	block = list_last_entry(&pool->idle, struct secretmem_block, list);
-	pool->nr_idle--;
-	block_claim(block, claimed);
-	spin_unlock(&pool->lock);
-
-	return block_give_back(block, claimed);
+	pool_lose_idle(pool);
+	return block_leave(list_last_entry(&pool->idle, struct secretmem_block,
+					   list));
 }
 
-/* Breaks the last block of a list. */
+/* Breaks the last block of a list that has @min free pages or more. */
 static unsigned long give_back_part(struct secretmem_pool *pool,
-				    struct list_head *list)
+				    struct list_head *list, unsigned int min)
 {
-	DECLARE_BITMAP(claimed, BLOCK_PAGES);
 	struct secretmem_block *block;
 
 	spin_lock(&pool->lock);
-	if (list_empty(list)) {
-		spin_unlock(&pool->lock);
-		return 0;
+	list_for_each_entry_reverse(block, list, list) {
+		/* Small blocks have no large page any more. */
+		if (block->nr_free >= min || block->order != BLOCK_ORDER) {
+			block_break(block);
+			return block_leave(block);
+		}
 	}
-	block = list_last_entry(list, struct secretmem_block, list);
-	block_break(block);
-	block_claim(block, claimed);
 	spin_unlock(&pool->lock);
-
-	return block_give_back(block, claimed);
+	return 0;
 }
 
 static void secretmem_pool_work(struct work_struct *work)
 {
 	struct secretmem_pool *pool =
-		container_of(work, struct secretmem_pool, work);
+		container_of(to_delayed_work(work), struct secretmem_pool, work);
+	unsigned int keep = READ_ONCE(secretmem_keep_idle), unneeded;
 
 	/* What can not be given back leaves this list as well. */
 	while (!list_empty_careful(&pool->leaving)) {
-		give_back_part(pool, &pool->leaving);
+		give_back_part(pool, &pool->leaving, 0);
 		cond_resched();
 	}
-	while (give_back_idle(pool, READ_ONCE(secretmem_keep_idle)))
+
+	spin_lock(&pool->lock);
+	unneeded = keep ? pool->least_idle : pool->nr_idle;
+	pool->least_idle = pool->nr_idle;
+	spin_unlock(&pool->lock);
+
+	for (; unneeded > keep && give_back_idle(pool, keep); unneeded--)
 		cond_resched();
+	if (READ_ONCE(pool->nr_idle) > keep)
+		queue_delayed_work(system_unbound_wq, &pool->work, IDLE_PERIOD);
+}
+
+/* Has what is too much given back: soon, or later if it may be needed again. */
+static void pool_start_work(struct secretmem_pool *pool)
+{
+	if (!list_empty_careful(&pool->leaving) ||
+	    !READ_ONCE(secretmem_keep_idle))
+		mod_delayed_work(system_unbound_wq, &pool->work, 0);
+	else
+		queue_delayed_work(system_unbound_wq, &pool->work, IDLE_PERIOD);
 }
 
 /**
@@ -524,13 +667,39 @@ void secretmem_drain(void)
 		return;
 
 	for_each_node(nid) {
-		struct secretmem_pool *pool = &secretmem_pools[nid];
+		struct secretmem_pool *pool = secretmem_pools[nid];
 
-		flush_work(&pool->work);
+		flush_delayed_work(&pool->work);
 		while (give_back_idle(pool, 0))
 			cond_resched();
 	}
 }
+
+#ifdef CONFIG_DEBUG_SECRETMEM
+/**
+ * secretmem_give_all_back() - give back each page that could be used for secrets
+ *
+ * For tests, which want it without bringing the system to the end of its memory:
+ * blocks that are in use are split, however little that gains.
+ *
+ * Context: may sleep.
+ */
+void secretmem_give_all_back(void)
+{
+	int nid;
+
+	secretmem_drain();
+	if (!static_branch_unlikely(&secretmem_key))
+		return;
+
+	for_each_node(nid) {
+		struct secretmem_pool *pool = secretmem_pools[nid];
+
+		while (give_back_part(pool, &pool->partial, 0))
+			cond_resched();
+	}
+}
+#endif
 
 /*
  * Taking
@@ -543,15 +712,14 @@ void secretmem_drain(void)
  * for areas that are freed already, and miss a per-CPU chunk that is about to be.
  * So everything is flushed.
  */
-static int unmap_pages(struct page *pages, unsigned int nr)
+static int unmap_pages(struct secretmem_pool *pool, struct page *pages,
+		       unsigned int nr)
 {
 	int err = set_direct_map_valid_noflush(pages, nr, false);
 
-	if (err)
-		return err;
-	flush_tlb_all();
-	count_events(FLUSHES, 1);
-	return 0;
+	if (!err)
+		pool_flush(pool);
+	return err;
 }
 
 /* A block of free pages, in no list yet, or NULL. */
@@ -561,7 +729,7 @@ static struct secretmem_block *block_create(gfp_t gfp, unsigned int order,
 	unsigned int nr = 1U << order, i;
 	struct secretmem_block *block;
 
-	block = kzalloc(struct_size(block, free, BITS_TO_LONGS(nr)),
+	block = kzalloc(struct_size(block, free, 2 * BITS_TO_LONGS(nr)),
 			GFP_KERNEL);
 	if (!block)
 		return NULL;
@@ -571,19 +739,30 @@ static struct secretmem_block *block_create(gfp_t gfp, unsigned int order,
 	if (!block->pages)
 		goto err_free_block;
 
+	block->pool = secretmem_pools[page_to_nid(block->pages)];
 	atomic_long_inc(&secretmem_blocks);
 	/* All in one large page: if it fails, nothing has been changed. */
-	if (unmap_pages(block->pages, nr))
+	if (unmap_pages(block->pool, block->pages, nr))
 		goto err_free_pages;
 
 	split_page(block->pages, order);
-	for (i = 0; i < nr; i++)
+	/* Pairs with what memory_failure() does between the flag and the count. */
+	smp_mb();
+	for (i = 0; i < nr; i++) {
 		set_page_private(block->pages + i, (unsigned long)block);
+		/*
+		 * It may have failed when most pages of the block had no count to
+		 * take a reference by. The pool's own would be put if the page is
+		 * declared good again.
+		 */
+		if (PageHWPoison(block->pages + i))
+			get_page(block->pages + i);
+	}
 	INIT_LIST_HEAD(&block->list);
-	block->pool = &secretmem_pools[page_to_nid(block->pages)];
 	block->order = order;
 	block->nr_pages = nr;
 	block->nr_free = nr;
+	block->wiped = block->free + BITS_TO_LONGS(nr);
 	bitmap_fill(block->free, nr);
 	count_events(PAGES_TAKEN, nr);
 	if (order == BLOCK_ORDER)
@@ -622,36 +801,55 @@ static struct page *block_take(struct secretmem_block *block)
 		block->nr_free--;
 		pool->nr_free--;
 		pool->nr_used++;
-		if (block->nr_free)
+		if (!block->nr_free)
+			list_del_init(&block->list);
+		else if (block_has_free(block))
 			list_move(&block->list, &pool->partial);
 		else
-			list_del_init(&block->list);
+			list_move_tail(&block->list, &pool->partial);
 		return page;
 	}
 	return NULL;
 }
 
-static struct page *pool_take(struct secretmem_pool *pool)
+static struct page *pool_take_free(struct secretmem_pool *pool)
 {
 	struct secretmem_block *block;
 	struct page *page = NULL;
 
 	spin_lock(&pool->lock);
 	list_for_each_entry(block, &pool->partial, list) {
+		block_see_flush(block);
 		page = block_take(block);
 		if (page)
 			goto unlock;
+		/* Nor has any behind it, unless a flush began before this one was wiped. */
+		if (!block_has_free(block))
+			break;
 	}
 	list_for_each_entry(block, &pool->idle, list) {
+		block_see_flush(block);
 		page = block_take(block);
 		if (page) {
-			pool->nr_idle--;
+			pool_lose_idle(pool);
 			goto unlock;
 		}
 	}
 unlock:
 	spin_unlock(&pool->lock);
 	return page;
+}
+
+/* Flushes if there is no other page, and @worth_flush pages or more were wiped. */
+static struct page *pool_take(struct secretmem_pool *pool,
+			      unsigned long worth_flush)
+{
+	struct page *page = pool_take_free(pool);
+
+	if (page || READ_ONCE(pool->nr_wiped) < worth_flush)
+		return page;
+	pool_flush(pool);
+	return pool_take_free(pool);
 }
 
 /* The first page of a new block, and to the pool with the others. */
@@ -663,6 +861,7 @@ static struct page *pool_add(struct secretmem_block *block)
 	spin_lock(&pool->lock);
 	pool->nr_free += block->nr_free;
 	list_add(&block->list, &pool->partial);
+	list_add(&block->all, &pool->all);
 	page = block_take(block);
 	spin_unlock(&pool->lock);
 	return page;
@@ -751,17 +950,21 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	struct secretmem_block *block;
 	nodemask_t *nodes;
 	int nid = policy_node(gfp, vma, addr, &nodes);
-	struct page *page = pool_take(&secretmem_pools[nid]);
+	struct secretmem_pool *pool = secretmem_pools[nid];
+	struct page *page = pool_take(pool, FLUSH_PAGES);
 	int i = 0;
 
-	/* A new block may have no page to take either, if somebody holds it. */
 	while (!page && i < ARRAY_SIZE(orders)) {
 		block = block_create(block_gfp(gfp, orders[i]), orders[i],
 				     nid, nodes);
-		if (block)
+		if (block) {
+			/* It may have no page either, if somebody holds them. */
 			page = pool_add(block);
-		else
+		} else {
+			/* A flush is better than a smaller block. */
+			page = pool_take(pool, 1);
 			i++;
+		}
 	}
 	return page;
 }
@@ -782,7 +985,7 @@ static struct secretmem_block *page_block(const struct page *page)
 	return (void *)page_private(page);
 }
 
-/* Makes a used page a free one if it has been wiped, and a lost one if not. */
+/* Makes a used page a wiped one, or a lost one if it was not wiped. */
 static void block_put_page(struct secretmem_block *block, struct page *page)
 {
 	struct secretmem_pool *pool = block->pool;
@@ -801,10 +1004,11 @@ static void block_put_page(struct secretmem_block *block, struct page *page)
 	ClearPageReferenced(page);
 	/* Never the last: the pool has its own. */
 	put_page(page);
-	__set_bit(page - block->pages, block->free);
+	__set_bit(page - block->pages, block->wiped);
 	block->nr_free++;
 	pool->nr_free++;
 	pool->nr_used--;
+	pool->nr_wiped++;
 }
 
 /* Puts the first page of a list, and those behind it that are of the same block. */
@@ -816,6 +1020,8 @@ static void put_pages_of_block(struct list_head *pages)
 	bool surplus;
 
 	spin_lock(&pool->lock);
+	block_see_flush(block);
+	block->wiped_after = pool->flush_begun;
 	list_for_each_entry_safe_from(page, next, pages, lru) {
 		if (page_block(page) != block)
 			break;
@@ -827,7 +1033,7 @@ static void put_pages_of_block(struct list_head *pages)
 	spin_unlock(&pool->lock);
 
 	if (surplus)
-		queue_work(system_unbound_wq, &pool->work);
+		pool_start_work(pool);
 }
 
 /**
@@ -836,10 +1042,10 @@ static void put_pages_of_block(struct list_head *pages)
  *         they are in no file and mapped nowhere, not in user space and not in any TLB
  *
  * The pages are zeroed before this function returns. They stay off the direct map, may
- * become pages of another secret file as soon as nobody else has a reference to them,
- * or go back to the page allocator. If the memory of a page has failed, it stays as it
- * was, and is never used again. The list is empty afterwards, and the references are
- * gone. Costs least for many pages.
+ * become pages of another secret file as soon as all CPUs have flushed their TLBs and
+ * nobody else has a reference to them, or go back to the page allocator. If the memory
+ * of a page has failed, it stays as it was, and is never used again. The list is empty
+ * afterwards, and the references are gone. Costs least for many pages.
  *
  * Context: may sleep.
  */
@@ -858,7 +1064,7 @@ void secretmem_pool_put(struct list_head *pages)
 
 static struct secretmem_pool *shrinker_pool(struct shrink_control *sc)
 {
-	return &secretmem_pools[sc->nid];
+	return secretmem_pools[sc->nid];
 }
 
 /* Whoever reclaims hears of it, and does not take memory for exhausted. */
@@ -892,6 +1098,12 @@ static unsigned long secretmem_part_count(struct shrinker *shrinker,
 	unsigned long idle = READ_ONCE(pool->nr_idle) * BLOCK_PAGES;
 	unsigned long free = READ_ONCE(pool->nr_free);
 
+	/*
+	 * Only for a task that waits for memory. drop_caches and soft offlining ask
+	 * without need, and kswapd may only be after larger pages than there are.
+	 */
+	if (!current->reclaim_state || current_is_kswapd())
+		return 0;
 	return free > idle ? free - idle : SHRINK_EMPTY;
 }
 
@@ -899,7 +1111,7 @@ static unsigned long secretmem_part_scan(struct shrinker *shrinker,
 					 struct shrink_control *sc)
 {
 	struct secretmem_pool *pool = shrinker_pool(sc);
-	unsigned long freed = give_back_part(pool, &pool->partial);
+	unsigned long freed = give_back_part(pool, &pool->partial, SPLIT_PAGES);
 
 	sc->nr_scanned = max(sc->nr_to_scan, freed);
 	return pages_reclaimed(freed);
@@ -914,12 +1126,13 @@ static struct shrinker secretmem_idle_shrinker = {
 
 /*
  * The large page that is split stays so: only if memory gets really short, a block at
- * a time. With more seeks than these a single free page would never be asked for.
+ * a time. With no other batch than all there is, scanning waits for the last three
+ * priorities of reclaim: only then is a quarter or more asked for at once.
  */
 static struct shrinker secretmem_part_shrinker = {
 	.count_objects	= secretmem_part_count,
 	.scan_objects	= secretmem_part_scan,
-	.batch		= BLOCK_PAGES,
+	.batch		= LONG_MAX,
 	.seeks		= 2 * DEFAULT_SEEKS,
 	.flags		= SHRINKER_NUMA_AWARE,
 };
@@ -928,27 +1141,49 @@ static struct shrinker secretmem_part_shrinker = {
  * Events
  */
 
+/* Is there a page of the block in a range, be it used, free or lost? */
+static bool __maybe_unused block_is_in(const struct secretmem_block *block,
+				       const struct memory_notify *range)
+{
+	unsigned long first = page_to_pfn(block->pages);
+	unsigned long pfn = max(first, range->start_pfn);
+	unsigned long end = min(first + (1UL << block->order),
+				range->start_pfn + range->nr_pages);
+
+	/* What was given back does not point here, and nothing else does. */
+	for (; pfn < end; pfn++)
+		if (page_block(pfn_to_page(pfn)) == block)
+			return true;
+	return false;
+}
+
 /*
  * Pages whose memory has failed are no obstacle to taking it offline, and if it is
  * ever online again, all of it goes to the page allocator. Ours have no direct
- * map, and may still be in their files: let them be an obstacle.
+ * map, and may still be in their files: let them be an obstacle. Ask whose they
+ * are, as others may have no direct map either: a machine check takes it away.
  */
 static int __maybe_unused secretmem_memory_event(struct notifier_block *nb,
 						 unsigned long event, void *arg)
 {
-	struct memory_notify *range = arg;
-	struct page *page;
-	unsigned long nr;
+	const struct memory_notify *range = arg;
+	struct secretmem_block *block;
+	struct secretmem_pool *pool;
+	bool found = false;
 
 	if (event != MEM_GOING_OFFLINE)
 		return NOTIFY_OK;
 
-	for (nr = 0; nr < range->nr_pages; nr++) {
-		page = pfn_to_page(range->start_pfn + nr);
-		if (PageHWPoison(page) && !kernel_page_present(page))
-			return notifier_from_errno(-EBUSY);
+	/* All of the range is of one node. */
+	pool = secretmem_pools[pfn_to_nid(range->start_pfn)];
+	spin_lock(&pool->lock);
+	list_for_each_entry(block, &pool->all, all) {
+		found = block_is_in(block, range);
+		if (found)
+			break;
 	}
-	return NOTIFY_OK;
+	spin_unlock(&pool->lock);
+	return found ? notifier_from_errno(-EBUSY) : NOTIFY_OK;
 }
 
 /* An image of memory is made from the direct map: keep nothing off it in vain. */
@@ -969,6 +1204,25 @@ static int __maybe_unused secretmem_pm_event(struct notifier_block *nb,
 	return NOTIFY_OK;
 }
 
+static struct secretmem_pool * __init secretmem_new_pool(int nid)
+{
+	/* A power of two is aligned to itself: no pool shares a cache line. */
+	size_t size = roundup_pow_of_two(sizeof(struct secretmem_pool));
+	struct secretmem_pool *pool =
+		kzalloc_node(size, GFP_KERNEL,
+			     node_online(nid) ? nid : NUMA_NO_NODE);
+
+	if (!pool)
+		return NULL;
+	spin_lock_init(&pool->lock);
+	INIT_LIST_HEAD(&pool->partial);
+	INIT_LIST_HEAD(&pool->idle);
+	INIT_LIST_HEAD(&pool->leaving);
+	INIT_LIST_HEAD(&pool->all);
+	INIT_DELAYED_WORK(&pool->work, secretmem_pool_work);
+	return pool;
+}
+
 /**
  * secretmem_pool_init() - prepare for secretmem_pool_get()
  *
@@ -982,18 +1236,15 @@ int __init secretmem_pool_init(void)
 
 	BUILD_BUG_ON(BLOCK_ORDER >= MAX_ORDER);
 
+	secretmem_events = alloc_percpu(struct secretmem_events);
 	secretmem_pools = kcalloc(nr_node_ids, sizeof(*secretmem_pools),
 				  GFP_KERNEL);
-	if (!secretmem_pools)
+	if (!secretmem_events || !secretmem_pools)
 		return -ENOMEM;
-	for (nid = 0; nid < nr_node_ids; nid++) {
-		struct secretmem_pool *pool = &secretmem_pools[nid];
-
-		spin_lock_init(&pool->lock);
-		INIT_LIST_HEAD(&pool->partial);
-		INIT_LIST_HEAD(&pool->idle);
-		INIT_LIST_HEAD(&pool->leaving);
-		INIT_WORK(&pool->work, secretmem_pool_work);
+	for_each_node(nid) {
+		secretmem_pools[nid] = secretmem_new_pool(nid);
+		if (!secretmem_pools[nid])
+			return -ENOMEM;
 	}
 
 	err = secretmem_init_windows() ?:

@@ -10,13 +10,13 @@
 #ifdef __x86_64__
 
 #include <elf.h>
-#include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 
-#define TRACING		"/sys/kernel/debug/tracing/"
+#include "bpf.h"
+
 #define UPROBE_TYPE	"/sys/bus/event_source/devices/uprobe/type"
 
 /* How often a stack is looked at, and how many entries of it. */
@@ -70,11 +70,6 @@ static bool is_build_id(const unsigned char *build_id, unsigned int seed)
  * BPF
  */
 
-static int bpf(int cmd, union bpf_attr *attr)
-{
-	return syscall(__NR_bpf, cmd, attr, sizeof(*attr));
-}
-
 /* A stack as the kernel reports it. */
 struct trace {
 	struct bpf_stack_build_id entry[DEPTH];
@@ -92,41 +87,6 @@ static int create_map(int type, int key_size, int flags)
 
 	return bpf(BPF_MAP_CREATE, &attr);
 }
-
-static int load_program(int type, const struct bpf_insn *insns, size_t nr)
-{
-	static char log[16384];
-	union bpf_attr attr = {
-		.prog_type = type,
-		.insns = (uintptr_t)insns,
-		.insn_cnt = nr,
-		.license = (uintptr_t)"GPL",
-		.log_buf = (uintptr_t)log,
-		.log_size = sizeof(log),
-		.log_level = 1,
-	};
-	int fd = bpf(BPF_PROG_LOAD, &attr);
-
-	if (fd < 0)
-		fprintf(stderr, "%s", log);
-	return fd;
-}
-
-#define MOVE(dst, src) \
-	{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = dst, .src_reg = src }
-#define MOVE_NUMBER(dst, number) \
-	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = dst, .imm = number }
-#define ADD_NUMBER(dst, number) \
-	{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = dst, .imm = number }
-#define MOVE_MAP(dst, map) \
-	{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = dst, \
-	  .src_reg = BPF_PSEUDO_MAP_FD, .imm = map }
-#define UPPER_HALF() \
-	{ .code = 0 }
-#define CALL(function) \
-	{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_##function }
-#define EXIT() \
-	{ .code = BPF_JMP | BPF_EXIT }
 
 /* bpf_get_stackid() puts the trace into a map of its own kind. */
 static int load_stackid(int type, int map)
@@ -297,18 +257,6 @@ FIXTURE_VARIANT_ADD(stack, in_system_call) {
 	.software_event = TRACEPOINT,
 };
 
-static int attach_tracepoint(int program)
-{
-	union bpf_attr attr = {
-		.raw_tracepoint = {
-			.name = (uintptr_t)"sys_enter",
-			.prog_fd = program,
-		},
-	};
-
-	return bpf(BPF_RAW_TRACEPOINT_OPEN, &attr);
-}
-
 static int attach_event(int program, int software_event, long period)
 {
 	struct perf_event_attr attr = {
@@ -441,7 +389,7 @@ static bool look_at_stack(const struct _test_data_stack *self,
 	int event, round;
 
 	if (variant->software_event == TRACEPOINT)
-		event = attach_tracepoint(self->program);
+		event = attach_to_system_calls(self->program);
 	else
 		event = attach_event(self->program, variant->software_event,
 				     variant->period);

@@ -181,24 +181,7 @@ TEST_F(data, advice_drops_nothing)
 	readahead(self->fd, 0, self->size);
 }
 
-#define TRACING "/sys/kernel/debug/tracing/"
 #define DIRTY_EVENT TRACING "events/writeback/writeback_dirty_page/enable"
-
-/* How many lines of the trace have @text. */
-static int traced(const char *text)
-{
-	FILE *trace = fopen(TRACING "trace", "re");
-	char line[512];
-	int lines = 0;
-
-	while (trace && fgets(line, sizeof(line), trace)) {
-		if (strstr(line, text))
-			lines++;
-	}
-	if (trace)
-		fclose(trace);
-	return lines;
-}
 
 /* A disk is the control: what is written there, the kernel will write back. */
 TEST(written_pages_are_not_to_be_written_back)

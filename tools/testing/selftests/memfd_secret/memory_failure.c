@@ -673,8 +673,10 @@ TEST_F(failure, access_by_threads_at_once_gives_SIGBUS)
 	EXPECT_TRUE(fails_to_read(self->victim));
 }
 
-/* The frame that the last files of one page had, one after the other. */
-static unsigned long long recycled;
+/* A block's frames are used one after the other: that of the next file of one page. */
+#define BLOCK_FRAMES	512
+
+static unsigned long long next_frame;
 
 static void *make_files(void *unused)
 {
@@ -688,9 +690,9 @@ static void *make_files(void *unused)
 		if (sig && !has_failed(sig, p))
 			complain();
 		frame = page_frame(p);
+		if (frame == before + 1 && (frame + 1) % BLOCK_FRAMES)
+			__atomic_store_n(&next_frame, frame + 1, __ATOMIC_SEQ_CST);
 		munmap(p, page_size);
-		if (frame == before)
-			__atomic_store_n(&recycled, frame, __ATOMIC_SEQ_CST);
 		before = frame;
 	}
 	return NULL;
@@ -710,9 +712,9 @@ TEST(page_that_fails_on_its_way_in_or_out_of_a_file_does_no_harm)
 	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, make_files, NULL));
 	while (n < races() / 50 && !wrong) {
-		frame = __atomic_exchange_n(&recycled, 0, __ATOMIC_SEQ_CST);
+		frame = __atomic_exchange_n(&next_frame, 0, __ATOMIC_SEQ_CST);
 		if (frame) {
-			/* It may be in use for something else by now. */
+			/* It may be in use, or free again by now. */
 			fail_frame(frame);
 			n++;
 		}

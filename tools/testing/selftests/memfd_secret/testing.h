@@ -236,17 +236,30 @@ static inline long spare_kb(void)
 	return read_field("/proc/meminfo", "SecretMemFree");
 }
 
-/* Have the kernel give back what it keeps for the next secret page. */
+/*
+ * What is written to has the kernel give back what it keeps for the next secret page;
+ * without DEBUG_SECRETMEM only what is not beside pages in use.
+ */
+#define GIVE_BACK "/sys/kernel/debug/secretmem/give_back"
+
+static inline const char *give_back_path(void)
+{
+	return access(GIVE_BACK, W_OK) ? "/proc/sys/vm/drop_caches" : GIVE_BACK;
+}
+
 static inline bool give_spare_memory_back(void)
 {
 	int i;
 
-	for (i = 0; i < 50 && spare_kb(); i++) {
-		if (write_text("/proc/sys/vm/drop_caches", "2"))
+	/* At least once, as what is on its way back does not count any more. */
+	for (i = 0; i < 50; i++) {
+		if (write_text(give_back_path(), "2"))
 			return false;
+		if (!spare_kb())
+			return true;
 		usleep(20000);
 	}
-	return !spare_kb();
+	return false;
 }
 
 static inline long locked_kb(void)
@@ -272,6 +285,41 @@ static inline bool vma_has_flag(const void *p, const char *flag)
 	}
 	fclose(smaps);
 	return found;
+}
+
+/* How many areas the @size bytes at @p lie in. */
+static inline int areas(const char *p, size_t size)
+{
+	unsigned long from = (unsigned long)p, start, end;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int n = 0;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			n += start < from + size && from < end;
+	}
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+#define TRACING "/sys/kernel/debug/tracing/"
+
+/* How many lines of the trace have @text. */
+static inline int traced(const char *text)
+{
+	FILE *trace = fopen(TRACING "trace", "re");
+	char line[512];
+	int lines = 0;
+
+	while (trace && fgets(line, sizeof(line), trace)) {
+		if (strstr(line, text))
+			lines++;
+	}
+	if (trace)
+		fclose(trace);
+	return lines;
 }
 
 /* Page frame number behind @p, 0 if there is none (or one may not know). */
