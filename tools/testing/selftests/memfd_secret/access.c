@@ -353,9 +353,27 @@ TEST(private_futex_works)
 	pthread_join(thread, NULL);
 }
 
+/*
+ * Makes one area of a child's copy of two secret pages, which ->mmap of the file has
+ * seen the first of: the copy is not locked, and when it may be dumped as well, it
+ * grows by what is mapped next to it.
+ */
+static bool grow(char *mem, int fd)
+{
+	char *next = mem + page_size;
+
+	return !madvise(mem, page_size, MADV_DODUMP) &&
+	       mmap(next, page_size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, fd, page_size) == next &&
+	       areas(mem, 2 * page_size) == 1 && !vma_has_flag(next, "lo") &&
+	       !vma_has_flag(next, "dd");
+}
+
 /* A stopped child that shares a secret page and has a copy of a plain one. */
 FIXTURE(tracee) {
 	pid_t pid;
+	int fd;
+	char *area;
 	char *secret;
 	char *plain;
 	char buf[64];
@@ -365,14 +383,24 @@ FIXTURE(tracee) {
 	int mem;
 };
 
+FIXTURE_VARIANT(tracee) {
+	bool grown;		/* the page is one that the mapping grew by */
+};
+
+FIXTURE_VARIANT_ADD(tracee, with_a_copy) { };
+FIXTURE_VARIANT_ADD(tracee, with_a_copy_that_grew) { .grown = true };
+
 FIXTURE_SETUP(tracee)
 {
 	char path[32];
+	int status;
 
-	self->secret = map_secret(page_size);
+	self->fd = secret_file(2 * page_size);
+	self->area = map_shared(self->fd, 2 * page_size);
 	self->plain = map_plain(page_size);
-	ASSERT_NE(MAP_FAILED, (void *)self->secret);
+	ASSERT_NE(MAP_FAILED, (void *)self->area);
 	ASSERT_NE(MAP_FAILED, (void *)self->plain);
+	self->secret = self->area + (variant->grown ? page_size : 0);
 	fill(self->secret, page_size, 1);
 	fill(self->plain, page_size, 2);
 	self->local = (struct iovec){ self->buf, sizeof(self->buf) };
@@ -381,13 +409,16 @@ FIXTURE_SETUP(tracee)
 
 	self->pid = fork();
 	if (!self->pid) {
+		if (variant->grown && !grow(self->area, self->fd))
+			_exit(1);
 		/* So that the child has the page in its page tables, too. */
 		probe_read(self->secret);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);
 		_exit(0);
 	}
-	ASSERT_EQ(self->pid, waitpid(self->pid, NULL, WUNTRACED));
+	ASSERT_EQ(self->pid, waitpid(self->pid, &status, WUNTRACED));
+	ASSERT_TRUE(WIFSTOPPED(status));
 	sprintf(path, "/proc/%d/mem", self->pid);
 	self->mem = open(path, O_RDWR);
 	ASSERT_LE(0, self->mem);
@@ -499,8 +530,11 @@ static int count_in_file(const char *path, unsigned int seed)
 	return found;
 }
 
-/* Crashes a child with all memory that can be dumped to be dumped. */
-static int dump_core(const char *dir)
+/*
+ * Crashes a child with all memory that can be dumped to be dumped. It makes @mem, if
+ * there is one, grow before.
+ */
+static int dump_core(const char *dir, char *mem, int fd)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	char name[64];
@@ -511,7 +545,8 @@ static int dump_core(const char *dir)
 		if (write_text("/proc/sys/kernel/core_pattern", name) ||
 		    write_text("/proc/sys/kernel/core_uses_pid", "0") ||
 		    write_text("/proc/self/coredump_filter", "0x1ff") ||
-		    setrlimit(RLIMIT_CORE, &unlimited))
+		    setrlimit(RLIMIT_CORE, &unlimited) ||
+		    (mem && !grow(mem, fd)))
 			_exit(1);
 		signal(SIGABRT, SIG_DFL);
 		abort();
@@ -520,6 +555,7 @@ static int dump_core(const char *dir)
 }
 
 FIXTURE(core) {
+	int fd;
 	char *secret;
 	char dir[32];
 	char path[64];
@@ -528,10 +564,12 @@ FIXTURE(core) {
 
 FIXTURE_VARIANT(core) {
 	int advice;
+	bool grown;
 };
 
 FIXTURE_VARIANT_ADD(core, dump_by_default) { .advice = MADV_NORMAL };
 FIXTURE_VARIANT_ADD(core, dump_after_DODUMP) { .advice = MADV_DODUMP };
+FIXTURE_VARIANT_ADD(core, dump_after_it_grew) { .grown = true };
 
 FIXTURE_SETUP(core)
 {
@@ -544,9 +582,11 @@ FIXTURE_SETUP(core)
 	ASSERT_EQ(0, read_text("/proc/sys/kernel/core_pattern", self->saved,
 			       sizeof(self->saved)));
 
-	self->secret = map_secret(2 * page_size);
+	self->fd = secret_file(2 * page_size);
+	self->secret = map_shared(self->fd, 2 * page_size);
 	ASSERT_NE(MAP_FAILED, (void *)self->secret);
-	fill(self->secret, 2 * page_size, 1);
+	fill(self->secret, page_size, 1);
+	fill(self->secret + page_size, page_size, 1);
 	ASSERT_EQ(0, ftruncate(memfd, page_size));
 	plain = map_shared(memfd, page_size);
 	ASSERT_NE(MAP_FAILED, (void *)plain);
@@ -558,13 +598,16 @@ FIXTURE_TEARDOWN(core)
 	write_text("/proc/sys/kernel/core_pattern", self->saved);
 	unlink(self->path);
 	rmdir(self->dir);
-	EXPECT_TRUE(is_filled(self->secret, 2 * page_size, 1));
+	EXPECT_TRUE(is_filled(self->secret, page_size, 1));
+	EXPECT_TRUE(is_filled(self->secret + page_size, page_size, 1));
 }
 
 TEST_F(core, contains_no_secret)
 {
 	madvise(self->secret, 2 * page_size, variant->advice);
-	EXPECT_EQ(128 + SIGABRT, dump_core(self->dir));
+	EXPECT_EQ(128 + SIGABRT,
+		  dump_core(self->dir, variant->grown ? self->secret : NULL,
+			    self->fd));
 	EXPECT_EQ(1, count_in_file(self->path, 2)) {
 		TH_LOG("the control: ordinary memory in the core");
 	}

@@ -66,14 +66,19 @@ static const struct kind {
 	[ANON]		= { "anon" },
 };
 
-/* How memory is touched, which is in one file or half in each of two. */
+/*
+ * How memory is touched, which is in one file or half in each of two. What the round
+ * before has freed is not there any more, unless it may be used again.
+ */
 static const struct test {
 	const char *name;
 	int threads;
 	int files;
 	bool random;
+	bool reused;
 } tests[] = {
 	{ .name = "steady",	.threads = 1, .files = 1 },
+	{ .name = "reused",	.threads = 1, .files = 1, .reused = true },
 	{ .name = "random",	.threads = 1, .files = 1, .random = true },
 	{ .name = "one_file",	.threads = 2, .files = 1 },
 	{ .name = "two_files",	.threads = 2, .files = 2 },
@@ -289,6 +294,19 @@ static void close_area(const struct area *area)
 		close(area->fd);
 }
 
+/* As it is some time after memory was freed: of secret memory one block is kept. */
+static void settle(int kind)
+{
+	FILE *file = fopen("/proc/sys/vm/drop_caches", "we");
+	struct area area;
+
+	if (!file || fputs("2", file) < 0 || fclose(file))
+		die("drop_caches");
+	area = open_area(&kinds[kind], page_size);
+	touch_page(&area, 0);
+	close_area(&area);
+}
+
 /*
  * Rounds
  */
@@ -435,6 +453,8 @@ static void run_test(int kind, const void *arg, double *values)
 	};
 	struct job *last = &jobs[test->threads - 1];
 
+	if (!test->reused)
+		settle(kind);
 	jobs[0].area = open_area(&kinds[kind], run->size / test->files);
 	if (test->files > 1) {
 		jobs[1].area = open_area(&kinds[kind], run->size / test->files);

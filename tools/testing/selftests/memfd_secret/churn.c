@@ -97,7 +97,7 @@ static int use_secrets(int number, time_t end)
 static int shrink(int number, time_t end)
 {
 	while (now() < end) {
-		if (write_text("/proc/sys/vm/drop_caches", "2"))
+		if (write_text(give_back_path(), "2"))
 			return NO_MEMORY;
 		usleep(20000);
 	}

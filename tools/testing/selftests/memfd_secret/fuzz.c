@@ -18,8 +18,8 @@
 
 #define OBJECTS "/lib/fuzz_objects.so"
 #define GROUP "/sys/fs/cgroup/fuzz"
-#define DIR "/tmp/fuzz"
-#define SOCKETS DIR "/trinity.socketcache"
+#define FOLDER "/tmp/fuzz"
+#define SOCKETS FOLDER "/trinity.socketcache"
 #define NOBODY 65534
 #define MEMLOCK (32 * MB)
 #define BYSTANDER MB
@@ -126,8 +126,8 @@ static bool enter_jail(void)
 		!write_text("/proc/self/oom_score_adj", "0") &&
 		!unshare(CLONE_NEWNS) &&
 		!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
-		!mount("none", DIR, "tmpfs", 0, "size=32m,mode=1777") &&
-		!chdir(DIR) && choose_sockets() &&
+		!mount("none", FOLDER, "tmpfs", 0, "size=32m,mode=1777") &&
+		!chdir(FOLDER) && choose_sockets() &&
 		limit(RLIMIT_MEMLOCK, MEMLOCK) && limit(RLIMIT_NPROC, 128) &&
 		limit(RLIMIT_CORE, 0);
 }
@@ -271,7 +271,7 @@ FIXTURE_SETUP(fuzzer)
 	ASSERT_EQ(0, write_text("/sys/fs/cgroup/cgroup.subtree_control",
 				"+memory"));
 	ASSERT_EQ(0, mkdir(GROUP, 0755));
-	ASSERT_EQ(0, mkdir(DIR, 0755));
+	ASSERT_EQ(0, mkdir(FOLDER, 0755));
 	ASSERT_EQ(0, write_text(GROUP "/memory.max", "256M"));
 	/* System V's shared memory, too, goes with its user. */
 	write_text("/proc/sys/kernel/shm_rmid_forced", "1");
@@ -280,7 +280,7 @@ FIXTURE_SETUP(fuzzer)
 
 FIXTURE_TEARDOWN(fuzzer)
 {
-	rmdir(DIR);
+	rmdir(FOLDER);
 }
 
 /* Its output goes on as comments. In some of the lines it counts its calls. */

@@ -228,6 +228,149 @@ TEST_F(mapping, can_not_be_locked_again)
 	EXPECT_TRUE(vma_has_flag(self->mem, "lo"));
 }
 
+/* Is the second half, mapped behind the first, one area with it? */
+static bool second_half_joins(char *mem, size_t size, int fd)
+{
+	size_t half = size / 2;
+
+	return mmap(mem + half, half, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, fd, half) == mem + half &&
+	       areas(mem, size) == 1;
+}
+
+TEST_F(mapping, mlock_of_a_part_changes_nothing)
+{
+	size_t half = self->size / 2;
+
+	ASSERT_EQ(0, munmap(self->mem + half, half));
+	EXPECT_EQ(-1, mlock(self->mem + page_size, page_size));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(-1, mlock2(self->mem + page_size, page_size, MLOCK_ONFAULT));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(1, areas(self->mem, half));
+	EXPECT_EQ(0, resident_pages(self->mem, half));
+	EXPECT_EQ(half >> 10, locked_kb());
+	/* Only areas with the same flags are joined. */
+	EXPECT_TRUE(second_half_joins(self->mem, self->size, self->fd));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
+TEST_F(mapping, munlock_of_a_part_changes_nothing)
+{
+	size_t half = self->size / 2;
+
+	/* Both halves are to be filled on fault. */
+	ASSERT_EQ(0, munmap(self->mem, self->size));
+	ASSERT_EQ(0, mlockall(MCL_FUTURE | MCL_ONFAULT));
+	ASSERT_EQ(self->mem, mmap(self->mem, half, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, self->fd, 0));
+	EXPECT_EQ(0, munlock(self->mem + page_size, page_size));
+	EXPECT_EQ(1, areas(self->mem, half));
+	EXPECT_TRUE(second_half_joins(self->mem, self->size, self->fd));
+	EXPECT_EQ(0, resident_pages(self->mem, self->size));
+	EXPECT_TRUE(vma_has_flag(self->mem, "lo"));
+}
+
+/* Ordinary memory, secret memory, ordinary memory, and no gap. */
+FIXTURE(neighbours) {
+	size_t size;
+	size_t all;
+	char *before;
+	char *mem;
+	char *behind;
+};
+
+FIXTURE_SETUP(neighbours)
+{
+	int fd;
+
+	self->size = PAGES * page_size;
+	self->all = 3 * self->size;
+	self->before = map_plain(self->all);
+	ASSERT_NE(MAP_FAILED, (void *)self->before);
+	self->mem = self->before + self->size;
+	self->behind = self->mem + self->size;
+	fd = secret_file(self->size);
+	ASSERT_EQ(self->mem, mmap(self->mem, self->size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, fd, 0));
+	close(fd);
+}
+
+FIXTURE_TEARDOWN(neighbours)
+{
+	EXPECT_TRUE(vma_has_flag(self->mem, "lo"));
+	EXPECT_EQ(1, areas(self->mem, self->size));
+}
+
+TEST_F(neighbours, are_locked_though_mlock_fails)
+{
+	EXPECT_EQ(-1, mlock(self->before, self->all));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_TRUE(vma_has_flag(self->before, "lo"));
+	EXPECT_TRUE(vma_has_flag(self->behind, "lo"));
+	EXPECT_EQ(self->all >> 10, locked_kb());
+	EXPECT_EQ(PAGES, resident_pages(self->before, self->size));
+	EXPECT_EQ(0, resident_pages(self->mem, self->size));
+	EXPECT_EQ(PAGES, resident_pages(self->behind, self->size));
+
+	EXPECT_EQ(0, munlock(self->before, self->all));
+	EXPECT_FALSE(vma_has_flag(self->before, "lo"));
+	EXPECT_FALSE(vma_has_flag(self->behind, "lo"));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
+TEST_F(neighbours, are_locked_on_fault_though_mlock2_fails)
+{
+	EXPECT_EQ(-1, mlock2(self->before, self->all, MLOCK_ONFAULT));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_TRUE(vma_has_flag(self->before, "lo"));
+	EXPECT_TRUE(vma_has_flag(self->behind, "lo"));
+	EXPECT_EQ(self->all >> 10, locked_kb());
+	EXPECT_EQ(0, resident_pages(self->before, self->all));
+}
+
+TEST_F(neighbours, half_of_each_can_be_locked)
+{
+	EXPECT_EQ(-1, mlock(self->mem + self->size / 2, self->size));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_TRUE(vma_has_flag(self->behind, "lo"));
+	EXPECT_FALSE(vma_has_flag(self->behind + self->size / 2, "lo"));
+	EXPECT_EQ(3 * self->size / 2 >> 10, locked_kb());
+	EXPECT_EQ(PAGES / 2, resident_pages(self->before, self->all));
+}
+
+TEST_F(neighbours, are_locked_and_unlocked_by_mlockall)
+{
+	EXPECT_EQ(0, mlockall(MCL_CURRENT | MCL_ONFAULT));
+	EXPECT_TRUE(vma_has_flag(self->before, "lo"));
+	EXPECT_TRUE(vma_has_flag(self->behind, "lo"));
+	EXPECT_EQ(0, munlockall());
+	EXPECT_FALSE(vma_has_flag(self->before, "lo"));
+	EXPECT_FALSE(vma_has_flag(self->behind, "lo"));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
+/* A child's copy is not locked, and mlock() does not lock it either. */
+TEST_F(neighbours, of_a_child_are_locked_alone)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (locked_kb() != 0)
+			_exit(1);
+		if (mlock(self->before, self->all) != -1 || errno != ENOMEM)
+			_exit(2);
+		if (locked_kb() != 2 * self->size >> 10 ||
+		    vma_has_flag(self->mem, "lo"))
+			_exit(3);
+		if (munlock(self->before, self->all) || locked_kb() != 0)
+			_exit(4);
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_status(pid));
+	EXPECT_EQ(self->size >> 10, locked_kb());
+}
+
 TEST_F(mapping, does_not_hinder_mlockall)
 {
 	fill(self->mem, page_size, 1);
