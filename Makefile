@@ -37,9 +37,10 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/mem
 	BUILD_PATH=$(BUILD)
 STATUS_FILE ?=
 TOTALS ?=
+ALSO ?=
 
 .PHONY: help run shell check negative stress kcsan bench baseline gates tree series import \
-	clean distclean setup fetch guest-run guest-kernel guest-check guest-negative
+	clean distclean setup fetch guest-run guest-check guest-check-all
 .NOTPARALLEL:
 
 help:
@@ -50,7 +51,8 @@ help:
 	@echo '  scripts/run ./prog a b    the same, and its exit status is the exact one'
 	@echo '                            (make turns every status but 0 into 2)'
 	@echo '  make shell                a prompt in that kernel; exit ends it'
-	@echo '  make check                all tests; ends with "N passed, N failed, N skipped"'
+	@echo '  make check                all tests; ends with a table of what took how long, and'
+	@echo '                            "N passed, N failed, N skipped"'
 	@echo '  make check ARCH=arm64     the boots of one architecture'
 	@echo '  make check KERNEL=kasan TEST=race'
 	@echo '                            one kernel, one test, or both'
@@ -139,11 +141,8 @@ baseline: tree
 guest-run: tree
 	@$(QEMU) run STATUS_FILE=$(STATUS_FILE)
 
-guest-kernel:
-	@$(QEMU) kernel KERNEL=$(KERNEL)
-
-guest-check guest-negative:
-	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS)
+guest-check guest-check-all:
+	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS) ALSO=$(ALSO)
 
 clean:
 	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/base
