@@ -72,7 +72,8 @@ help:
 	@echo '  make distclean            remove all of build/, the tree with your commits too'
 	@echo 'Settings:'
 	@echo '  ARCH=x86_64               x86_64, i386, arm64 or riscv64'
-	@echo '  KERNEL=plain              plain, lockdep, kasan, kcsan, or without (the feature)'
+	@echo '  KERNEL=plain              plain, lockdep, kasan, kcsan, faults (allocations can be'
+	@echo '                            made to fail), or without (the feature)'
 	@echo '  SMP=1 MEM=512M            processors and memory of the guest'
 	@echo '  APPEND="words"            for the kernel command line; -word leaves a default one'
 	@echo '                            out: APPEND=-secretmem.enable=1; A=b is in the environment'
@@ -112,7 +113,7 @@ check: tree
 
 gates: tree
 	@scripts/setup check
-	@$(QEMU) kernel KERNEL=plain
+	@$(QEMU) kernel KERNEL=lockdep
 	@scripts/gates
 
 negative: tree
