@@ -13,11 +13,12 @@
  *
  * Lock order:
  *
- *	inode->i_rwsem			ftruncate()
- *	mm->mmap_lock			page fault
- *	  secretmem_inode::size_lock	written for a size change, read for a fault
- *	    page lock
- *	      i_pages lock
+ *	inode->i_rwsem			ftruncate(), fallocate(), lseek()
+ *	mm->mmap_lock			page fault, mmap()
+ *	  page lock
+ *	    i_mmap_rwsem
+ *	      secretmem_inode::charge_lock
+ *	    i_pages lock
  */
 
 #define pr_fmt(fmt) "secretmem: " fmt
@@ -31,15 +32,17 @@
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/magic.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/mmap_lock.h>
 #include <linux/moduleparam.h>
 #include <linux/mount.h>
+#include <linux/page-flags.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
 #include <linux/preempt.h>
 #include <linux/pseudo_fs.h>
-#include <linux/rwsem.h>
+#include <linux/sched/user.h>
 #include <linux/secretmem.h>
 #include <linux/seq_file.h>
 #include <linux/set_memory.h>
@@ -47,34 +50,18 @@
 #include <linux/syscalls.h>
 
 #include "internal.h"
+#include "secretmem_internal.h"
 #include "secretmem_pool.h"
-
-/* One secret file. */
-struct secretmem_inode {
-	/*
-	 * Keeps the size of the file as it is from the moment a fault compares
-	 * with it until the page is in the page cache, and locked. The page
-	 * lock takes over from there, so that whoever makes the file smaller
-	 * finds the page.
-	 */
-	struct rw_semaphore size_lock;
-	struct inode vfs_inode;
-};
 
 static struct kmem_cache *secretmem_inode_cache __ro_after_init;
 static struct vfsmount *secretmem_mnt __ro_after_init;
 
 static bool secretmem_enable;
-module_param_named(enable, secretmem_enable, bool, 0400);
+module_param_named(enable, secretmem_enable, bool, 0444);
 MODULE_PARM_DESC(enable, "Enable memfd_secret(2) and secret memory (default: off)");
 
 /* On from boot to the end if the feature was asked for and can be had. */
 DEFINE_STATIC_KEY_FALSE(secretmem_key);
-
-static struct secretmem_inode *SECRETMEM_I(struct inode *inode)
-{
-	return container_of(inode, struct secretmem_inode, vfs_inode);
-}
 
 /**
  * secretmem_enabled() - was secret memory asked for, and can it be had?
@@ -107,31 +94,41 @@ void secretmem_disable(const char *reason)
  * Address space
  */
 
-/*
- * Puts a new page into the page cache, locked and with a reference for the
- * caller. Fails with -EEXIST if somebody else's page is there already.
+/**
+ * secretmem_add_page() - put a new page into a file
+ * @mapping: of the file
+ * @index:   of the page
+ *
+ * Context: may sleep.
+ *
+ * Return: the page, zeroed and locked, with a reference for the caller. -EEXIST if
+ * there is one already, -ENOMEM if there is no memory.
  */
-static struct page *secretmem_add_page(struct address_space *mapping,
-				       struct vm_fault *vmf)
+struct page *secretmem_add_page(struct address_space *mapping, pgoff_t index)
 {
+	struct secretmem_inode *info = SECRETMEM_I(mapping->host);
 	gfp_t gfp = mapping_gfp_mask(mapping);
+	struct mempolicy *policy;
 	struct page *page;
 	LIST_HEAD(unused);
 	int err;
 
-	page = secretmem_pool_get(gfp, vmf->vma, vmf->address);
+	policy = mpol_shared_policy_lookup(&info->policy, index);
+	page = secretmem_pool_get(gfp, policy, index);
+	mpol_cond_put(policy);
 	if (!page)
 		return ERR_PTR(-ENOMEM);
 
 	/* Not alone with it: memory_failure() takes any page, and its lock. */
 	lock_page(page);
-	err = add_to_page_cache_locked(page, mapping, vmf->pgoff, gfp);
+	err = add_to_page_cache_locked(page, mapping, index, gfp);
 	if (err)
 		goto err_put;
 
-	SetPageUptodate(page);
 	/* There is no other copy: nobody may drop it, though it was only read. */
 	SetPageDirty(page);
+	/* Pairs with secretmem_set_size(): the page can be found, then look at the size. */
+	smp_mb();
 	return page;
 
 err_put:
@@ -150,7 +147,7 @@ static int secretmem_migratepage(struct address_space *mapping,
 }
 
 /*
- * No ->freepage: pages leave a file together, in secretmem_empty(). One that is taken
+ * No ->freepage: pages leave a file together, see mm/secretmem_size.c. One that is taken
  * from it by anybody else would never be used again.
  */
 const struct address_space_operations secretmem_aops = {
@@ -162,45 +159,67 @@ const struct address_space_operations secretmem_aops = {
  * Mappings
  */
 
-static bool secretmem_beyond_end(struct inode *inode, pgoff_t index)
-{
-	/* Unsigned: neither the rounding nor the size can overflow. */
-	u64 size = i_size_read(inode);
-
-	return index >= (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
-}
-
 static vm_fault_t secretmem_fault(struct vm_fault *vmf)
 {
 	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
-	struct secretmem_inode *info = SECRETMEM_I(mapping->host);
-	vm_fault_t ret = VM_FAULT_LOCKED;
+	struct inode *inode = mapping->host;
 	struct page *page;
-
-	down_read(&info->size_lock);
-	if (secretmem_beyond_end(mapping->host, vmf->pgoff)) {
-		ret = VM_FAULT_SIGBUS;
-		goto unlock;
-	}
+	bool added;
 
 	do {
+		if (secretmem_beyond_end(inode, vmf->pgoff))
+			return VM_FAULT_SIGBUS;
 		page = find_lock_page(mapping, vmf->pgoff);
-		if (!page)
-			page = secretmem_add_page(mapping, vmf);
+		added = !page;
+		if (added)
+			page = secretmem_add_page(mapping, vmf->pgoff);
 	} while (page == ERR_PTR(-EEXIST));
 
 	if (IS_ERR(page))
-		ret = vmf_error(PTR_ERR(page));
-	else
-		vmf->page = page;
-unlock:
-	up_read(&info->size_lock);
-	return ret;
+		return vmf_error(PTR_ERR(page));
+
+	/* The file may have become smaller meanwhile, see mm/secretmem_size.c. */
+	if (secretmem_beyond_end(inode, vmf->pgoff)) {
+		if (added) {
+			secretmem_remove_page(page);
+		} else {
+			unlock_page(page);
+			put_page(page);
+		}
+		return VM_FAULT_SIGBUS;
+	}
+
+	if (added)
+		secretmem_charge_anyway(inode, vmf->pgoff + 1);
+	if (!PageUptodate(page))
+		SetPageUptodate(page);
+	vmf->page = page;
+	return VM_FAULT_LOCKED;
 }
+
+#ifdef CONFIG_NUMA
+static int secretmem_set_policy(struct vm_area_struct *vma,
+				struct mempolicy *policy)
+{
+	return mpol_set_shared_policy(&SECRETMEM_I(file_inode(vma->vm_file))->policy,
+				      vma, policy);
+}
+
+static struct mempolicy *secretmem_get_policy(struct vm_area_struct *vma,
+					      unsigned long addr)
+{
+	return mpol_shared_policy_lookup(&SECRETMEM_I(file_inode(vma->vm_file))->policy,
+					 linear_page_index(vma, addr));
+}
+#endif
 
 /* No ->access: it would be a way for ptrace to read what GUP refuses. */
 const struct vm_operations_struct secretmem_vm_ops = {
-	.fault = secretmem_fault,
+	.fault		= secretmem_fault,
+#ifdef CONFIG_NUMA
+	.set_policy	= secretmem_set_policy,
+	.get_policy	= secretmem_get_policy,
+#endif
 };
 EXPORT_SYMBOL_GPL(secretmem_vm_ops);
 
@@ -232,62 +251,59 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 
-	if (mlock_future_check(vma->vm_mm, vma->vm_flags | VM_LOCKED, len))
+	if (mlock_future_check(vma->vm_mm, vma->vm_flags | VM_LOCKED, len) ||
+	    !secretmem_charge(file_inode(file), vma->vm_pgoff + vma_pages(vma)))
 		return -EAGAIN;
 
+	/*
+	 * No area has VM_DONTDUMP before ->mmap, so none is merged with one of ours
+	 * without having been here.
+	 */
 	vma->vm_flags |= VM_LOCKED | VM_DONTDUMP;
 	vma->vm_ops = &secretmem_vm_ops;
 	return 0;
 }
 
+/* How many locked pages a new mapping at @start would take the place of. */
+static unsigned long locked_pages(struct mm_struct *mm, unsigned long start,
+				  unsigned long end)
+{
+	struct vm_area_struct *vma = find_vma(mm, start);
+	unsigned long nr = 0;
+
+	for (; vma && vma->vm_start < end; vma = vma->vm_next)
+		if (vma->vm_flags & VM_LOCKED)
+			nr += (min(end, vma->vm_end) -
+			       max(start, vma->vm_start)) >> PAGE_SHIFT;
+	return nr;
+}
+
+/*
+ * What is mapped at a fixed address is unmapped before ->mmap can refuse. If that is
+ * what is going to happen, say so now.
+ */
+static unsigned long secretmem_get_unmapped_area(struct file *file,
+						 unsigned long addr,
+						 unsigned long len,
+						 unsigned long pgoff,
+						 unsigned long flags)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long replaced;
+
+	if ((flags & MAP_FIXED) && find_vma_intersection(mm, addr, addr + len)) {
+		replaced = locked_pages(mm, addr, addr + len) << PAGE_SHIFT;
+		if (mlock_future_check(mm, VM_LOCKED, len - replaced) ||
+		    !secretmem_may_charge(file_inode(file),
+					  pgoff + (len >> PAGE_SHIFT)))
+			return -EAGAIN;
+	}
+	return mm->get_unmapped_area(file, addr, len, pgoff, flags);
+}
+
 /*
  * Files
  */
-
-/* How many pages are given back together, at most. */
-#define EMPTY_BATCH	512
-
-/*
- * Takes the next pages out of their file, which is mapped nowhere, and adds them to a
- * list with a reference to each; @max of them or fewer. Returns how many.
- */
-static unsigned int secretmem_remove_pages(struct address_space *mapping,
-					   pgoff_t *index, unsigned int max,
-					   struct list_head *pages)
-{
-	unsigned int nr = min_t(unsigned int, max, PAGEVEC_SIZE), i;
-	struct pagevec pvec;
-
-	pagevec_init(&pvec);
-	pvec.nr = find_get_pages(mapping, index, nr, pvec.pages);
-	for (i = 0; i < pagevec_count(&pvec); i++) {
-		lock_page(pvec.pages[i]);
-		ClearPageDirty(pvec.pages[i]);
-	}
-	delete_from_page_cache_batch(mapping, &pvec);
-	for (i = 0; i < pagevec_count(&pvec); i++) {
-		unlock_page(pvec.pages[i]);
-		list_add_tail(&pvec.pages[i]->lru, pages);
-	}
-	return pagevec_count(&pvec);
-}
-
-static void secretmem_empty(struct address_space *mapping)
-{
-	unsigned int nr, batch = 0;
-	pgoff_t index = 0;
-	LIST_HEAD(pages);
-
-	do {
-		nr = secretmem_remove_pages(mapping, &index,
-					    EMPTY_BATCH - batch, &pages);
-		batch += nr;
-		if (!nr || batch == EMPTY_BATCH) {
-			secretmem_pool_put(&pages);
-			batch = 0;
-		}
-	} while (nr);
-}
 
 /*
  * The last descriptor and the last mapping are gone, and with them whoever could
@@ -296,40 +312,30 @@ static void secretmem_empty(struct address_space *mapping)
 static int secretmem_release(struct inode *inode, struct file *file)
 {
 	secretmem_empty(inode->i_mapping);
+	secretmem_lower_charge(inode, 0);
 	return 0;
 }
 
 static void secretmem_show_fdinfo(struct seq_file *m, struct file *file)
 {
-	unsigned long pages = READ_ONCE(file->f_mapping->nrpages);
+	unsigned long resident = READ_ONCE(file->f_mapping->nrpages);
+	unsigned long charged = READ_ONCE(SECRETMEM_I(file_inode(file))->charged);
 
-	seq_printf(m, "resident:\t%lu kB\n", pages << (PAGE_SHIFT - 10));
+	seq_printf(m, "resident:\t%lu kB\n"
+		      "charged:\t%lu kB\n",
+		   resident << (PAGE_SHIFT - 10), charged << (PAGE_SHIFT - 10));
 }
 
 static const struct file_operations secretmem_fops = {
-	.mmap		= secretmem_mmap,
-	.release	= secretmem_release,
-	.show_fdinfo	= secretmem_show_fdinfo,
+	.llseek			= secretmem_llseek,
+	.mmap			= secretmem_mmap,
+	.get_unmapped_area	= secretmem_get_unmapped_area,
+	/* There is nothing to write back. */
+	.fsync			= noop_fsync,
+	.fallocate		= secretmem_fallocate,
+	.release		= secretmem_release,
+	.show_fdinfo		= secretmem_show_fdinfo,
 };
-
-/*
- * The size is set once, while the file is still empty. There are no pages then,
- * and none appear before size_lock is released. A call that comes too late leaves
- * the lock alone, as faults would have to wait behind it. i_rwsem is held, so the
- * size is what it was when asked for.
- */
-static int secretmem_set_size(struct inode *inode, loff_t size)
-{
-	struct secretmem_inode *info = SECRETMEM_I(inode);
-
-	if (inode->i_size)
-		return -EINVAL;
-
-	down_write(&info->size_lock);
-	i_size_write(inode, size);
-	up_write(&info->size_lock);
-	return 0;
-}
 
 static int secretmem_setattr(struct dentry *dentry, struct iattr *iattr)
 {
@@ -340,17 +346,26 @@ static int secretmem_setattr(struct dentry *dentry, struct iattr *iattr)
 	if (err)
 		return err;
 
-	if (iattr->ia_valid & ATTR_SIZE) {
-		err = secretmem_set_size(inode, iattr->ia_size);
-		if (err)
-			return err;
-	}
+	if (iattr->ia_valid & ATTR_SIZE)
+		secretmem_set_size(inode, iattr->ia_size);
 	setattr_copy(inode, iattr);
 	return 0;
 }
 
+/* What is resident is what takes space. */
+static int secretmem_getattr(const struct path *path, struct kstat *stat,
+			     u32 mask, unsigned int flags)
+{
+	struct inode *inode = d_inode(path->dentry);
+
+	generic_fillattr(inode, stat);
+	stat->blocks = READ_ONCE(inode->i_mapping->nrpages) << (PAGE_SHIFT - 9);
+	return 0;
+}
+
 static const struct inode_operations secretmem_iops = {
-	.setattr = secretmem_setattr,
+	.setattr	= secretmem_setattr,
+	.getattr	= secretmem_getattr,
 };
 
 static struct file *secretmem_file_create(void)
@@ -363,6 +378,7 @@ static struct file *secretmem_file_create(void)
 	if (!inode)
 		return ERR_PTR(-ENOMEM);
 
+	SECRETMEM_I(inode)->user = get_uid(current_user());
 	inode->i_ino = get_next_ino();
 	inode_init_owner(inode, NULL, S_IFREG | 0600);
 	inode->i_atime = current_time(inode);
@@ -377,8 +393,12 @@ static struct file *secretmem_file_create(void)
 
 	file = alloc_file_pseudo(inode, secretmem_mnt, "secretmem",
 				 O_RDWR | O_LARGEFILE, &secretmem_fops);
-	if (IS_ERR(file))
+	if (IS_ERR(file)) {
 		iput(inode);
+		return file;
+	}
+	/* To read and to write, which would need more than that, is refused. */
+	file->f_mode |= FMODE_LSEEK;
 	return file;
 }
 
@@ -419,7 +439,20 @@ static struct inode *secretmem_alloc_inode(struct super_block *sb)
 	struct secretmem_inode *info;
 
 	info = kmem_cache_alloc(secretmem_inode_cache, GFP_KERNEL);
-	return info ? &info->vfs_inode : NULL;
+	if (!info)
+		return NULL;
+	info->user = NULL;
+	info->charged = 0;
+	mpol_shared_policy_init(&info->policy, NULL);
+	return &info->vfs_inode;
+}
+
+static void secretmem_destroy_inode(struct inode *inode)
+{
+	struct secretmem_inode *info = SECRETMEM_I(inode);
+
+	mpol_free_shared_policy(&info->policy);
+	free_uid(info->user);
 }
 
 /* Called after a grace period, which page_maybe_secretmem() relies on. */
@@ -430,6 +463,7 @@ static void secretmem_free_inode(struct inode *inode)
 
 static const struct super_operations secretmem_super_ops = {
 	.alloc_inode	= secretmem_alloc_inode,
+	.destroy_inode	= secretmem_destroy_inode,
 	.free_inode	= secretmem_free_inode,
 	.statfs		= simple_statfs,
 };
@@ -456,7 +490,7 @@ static void secretmem_init_inode_once(void *object)
 {
 	struct secretmem_inode *info = object;
 
-	init_rwsem(&info->size_lock);
+	spin_lock_init(&info->charge_lock);
 	inode_init_once(&info->vfs_inode);
 }
 

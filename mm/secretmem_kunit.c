@@ -240,14 +240,10 @@ static struct kunit_suite set_direct_map_suite = {
 	.test_cases	= set_direct_map_cases,
 };
 
-/* As much as the fault handler says of where a page is for. */
 static struct page *get_secret_page(struct kunit *test)
 {
-	struct vm_area_struct vma;
-	struct page *page;
+	struct page *page = secretmem_pool_get(GFP_USER, NULL, 0);
 
-	vma_init(&vma, &init_mm);
-	page = secretmem_pool_get(GFP_USER, &vma, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
 	return page;
 }

@@ -93,6 +93,7 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/suspend.h>
 #include <linux/swap.h>
 #include <linux/vmalloc.h>
@@ -308,6 +309,20 @@ void secretmem_report_meminfo(struct seq_file *m)
 
 static unsigned long secretmem_windows __ro_after_init;
 
+static void window_map(unsigned long addr, struct page *page)
+{
+	set_pte_at(&init_mm, addr, virt_to_kpte(addr),
+		   mk_pte(page, PAGE_KERNEL));
+	/* Without barriers the compiler sees no use of the entry and drops it. */
+	barrier();
+}
+
+static void window_unmap(unsigned long addr)
+{
+	barrier();
+	pte_clear(&init_mm, addr, virt_to_kpte(addr));
+}
+
 /*
  * Zeroes pages of a list from @page on, until the window is full or somebody waits
  * for this CPU. Returns the page that is next, which may be the list's head.
@@ -317,22 +332,19 @@ static struct page *clear_through_window(struct list_head *pages,
 {
 	unsigned long window = secretmem_windows + get_cpu() * WINDOW_SIZE;
 	unsigned long addr = window;
-	pte_t *pte;
 
 	list_for_each_entry_from(page, pages, lru) {
 		if (addr == window + WINDOW_SIZE ||
 		    (addr != window && need_resched()))
 			break;
 		/* To write to memory that has failed, or to read ahead, is a machine check. */
-		if (PageHWPoison(page))
+		if (PageHWPoison(page)) {
+			SetPageUptodate(page);
 			continue;
-		pte = virt_to_kpte(addr);
-		/* Without barriers the compiler sees no use of the entry and drops it. */
-		set_pte_at(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL));
-		barrier();
+		}
+		window_map(addr, page);
 		clear_page((void *)addr);
-		barrier();
-		pte_clear(&init_mm, addr, pte);
+		window_unmap(addr);
 		ClearPageUptodate(page);
 		addr += PAGE_SIZE;
 	}
@@ -340,6 +352,32 @@ static struct page *clear_through_window(struct list_head *pages,
 	put_cpu();
 	count_events(LOCAL_FLUSHES, 1);
 	return page;
+}
+
+/**
+ * secretmem_pool_zero() - zero a part of a page that stays in use
+ * @page:   of secretmem_pool_get(), locked
+ * @offset: of the part, in bytes
+ * @len:    of the part, in bytes
+ *
+ * A page whose memory has failed is left as it is.
+ *
+ * Context: may sleep. Flushes the TLBs of all CPUs: what else is in the page stays
+ * secret, and no CPU may keep an address of it.
+ */
+void secretmem_pool_zero(struct page *page, unsigned int offset,
+			 unsigned int len)
+{
+	unsigned long window = secretmem_windows + get_cpu() * WINDOW_SIZE;
+
+	if (!PageHWPoison(page)) {
+		window_map(window, page);
+		memset((void *)window + offset, 0, len);
+		window_unmap(window);
+		flush_tlb_kernel_range(window, window + PAGE_SIZE);
+		count_events(FLUSHES, 1);
+	}
+	put_cpu();
 }
 
 static int __init leave_pte_empty(pte_t *pte, unsigned long addr, void *data)
@@ -878,13 +916,13 @@ static int interleaved_node(const nodemask_t *nodes, pgoff_t index)
 }
 
 /*
- * The node that memory policy and cpuset have for a page at @addr, whose pool can
- * be asked, and all @nodes that will do, or NULL if these are no matter of policy.
+ * The node that memory policy and cpuset have for the page at @index of a file, whose
+ * pool can be asked, and all @nodes that will do, or NULL if these are no matter of
+ * policy.
  */
-static int policy_node(gfp_t gfp, struct vm_area_struct *vma,
-		       unsigned long addr, nodemask_t **nodes)
+static int policy_node(gfp_t gfp, struct mempolicy *policy, pgoff_t index,
+		       nodemask_t **nodes)
 {
-	struct mempolicy *policy = __get_vma_policy(vma, addr);
 	enum zone_type zone = gfp_zone(gfp);
 	int nid = numa_node_id();
 	struct zoneref *nearest;
@@ -898,16 +936,15 @@ static int policy_node(gfp_t gfp, struct vm_area_struct *vma,
 	if (policy->mode == MPOL_PREFERRED && !(policy->flags & MPOL_F_LOCAL))
 		nid = policy->v.preferred_node;
 	if (policy->mode == MPOL_INTERLEAVE)
-		nid = interleaved_node(&policy->v.nodes,
-				       linear_page_index(vma, addr));
+		nid = interleaved_node(&policy->v.nodes, index);
 
 	nearest = first_zones_zonelist(node_zonelist(nid, gfp), zone,
 				       *nodes ?: &cpuset_current_mems_allowed);
 	return nearest->zone ? zone_to_nid(nearest->zone) : nid;
 }
 #else
-static int policy_node(gfp_t gfp, struct vm_area_struct *vma,
-		       unsigned long addr, nodemask_t **nodes)
+static int policy_node(gfp_t gfp, struct mempolicy *policy, pgoff_t index,
+		       nodemask_t **nodes)
 {
 	*nodes = NULL;
 	return numa_node_id();
@@ -928,11 +965,11 @@ static gfp_t block_gfp(gfp_t gfp, unsigned int order)
 
 /**
  * secretmem_pool_get() - get a page that only user space will be able to read
- * @gfp:  how to allocate; must allow sleeping and must not ask for highmem or
- *        movable memory
- * @vma:  the area the page is for, whose memory policy is honoured; the caller
- *        holds its mm's mmap_lock
- * @addr: the user address in @vma the page is for
+ * @gfp:    how to allocate; must allow sleeping and must not ask for highmem or movable
+ *          memory
+ * @policy: says from which nodes, or NULL if that of the task does; the caller has a
+ *          reference
+ * @index:  of the page in its file
  *
  * Context: may sleep; takes the locks of the page allocator and those of the
  * architecture's kernel page tables.
@@ -941,15 +978,15 @@ static gfp_t block_gfp(gfp_t gfp, unsigned int order)
  * mapping, to be given to secretmem_pool_put() with that reference; or NULL if there
  * is no memory.
  */
-struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
-				unsigned long addr)
+struct page *secretmem_pool_get(gfp_t gfp, struct mempolicy *policy,
+				pgoff_t index)
 {
 	static const unsigned char orders[] = {
 		BLOCK_ORDER, BLOCK_ORDER / 2, 0
 	};
 	struct secretmem_block *block;
 	nodemask_t *nodes;
-	int nid = policy_node(gfp, vma, addr, &nodes);
+	int nid = policy_node(gfp, policy, index, &nodes);
 	struct secretmem_pool *pool = secretmem_pools[nid];
 	struct page *page = pool_take(pool, FLUSH_PAGES);
 	int i = 0;
@@ -969,7 +1006,7 @@ struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
 	return page;
 }
 
-/* Zeroes pages, except those whose memory has failed: these stay up to date. */
+/* Zeroes pages, except those whose memory has failed: only these are up to date then. */
 static void wipe_pages(struct list_head *pages)
 {
 	struct page *page = list_first_entry(pages, struct page, lru);

@@ -6,14 +6,17 @@
 #define _MM_SECRETMEM_POOL_H
 
 #include <linux/gfp.h>
+#include <linux/types.h>
 
 struct list_head;
+struct mempolicy;
 struct page;
-struct vm_area_struct;
 
-struct page *secretmem_pool_get(gfp_t gfp, struct vm_area_struct *vma,
-				unsigned long addr);
+struct page *secretmem_pool_get(gfp_t gfp, struct mempolicy *policy,
+				pgoff_t index);
 void secretmem_pool_put(struct list_head *pages);
+void secretmem_pool_zero(struct page *page, unsigned int offset,
+			 unsigned int len);
 int secretmem_pool_init(void);
 void secretmem_give_all_back(void);
 

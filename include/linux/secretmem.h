@@ -31,6 +31,7 @@ bool secretmem_unmapped(void);
 void secretmem_drain(void);
 void secretmem_report_meminfo(struct seq_file *m);
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
+bool __secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end);
 
 /**
  * vma_is_secretmem() - does this area map a secret file?
@@ -41,6 +42,22 @@ bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
 static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 {
 	return vma->vm_ops == &secretmem_vm_ops;
+}
+
+/**
+ * secretmem_may_grow() - may an area map its file up to a page?
+ * @vma: the area, of the current process; the caller holds its mmap_lock for writing
+ * @end: the furthest page it is going to map, plus one
+ *
+ * For a secret file this charges the pages to the user who made the file.
+ *
+ * Context: may sleep.
+ *
+ * Return: false if that is more secret memory than the limit allows.
+ */
+static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
+{
+	return !vma_is_secretmem(vma) || __secretmem_may_grow(vma, end);
 }
 
 /**
@@ -162,6 +179,11 @@ static inline void secretmem_report_meminfo(struct seq_file *m)
 static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 {
 	return false;
+}
+
+static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
+{
+	return true;
 }
 
 static inline bool page_maybe_secretmem(struct page *page)
