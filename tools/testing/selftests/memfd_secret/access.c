@@ -354,9 +354,8 @@ TEST(private_futex_works)
 }
 
 /*
- * Makes one area of a child's copy of two secret pages, which ->mmap of the file has
- * seen the first of: the copy is not locked, and when it may be dumped as well, it
- * grows by what is mapped next to it.
+ * A child's copy of an area is not locked. Were it dumped as well if that is asked for,
+ * it would grow by what is mapped next to it, and the file would not hear of that.
  */
 static bool grow(char *mem, int fd)
 {
@@ -365,8 +364,8 @@ static bool grow(char *mem, int fd)
 	return !madvise(mem, page_size, MADV_DODUMP) &&
 	       mmap(next, page_size, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_FIXED, fd, page_size) == next &&
-	       areas(mem, 2 * page_size) == 1 && !vma_has_flag(next, "lo") &&
-	       !vma_has_flag(next, "dd");
+	       areas(mem, 2 * page_size) == 2 && !vma_has_flag(mem, "lo") &&
+	       vma_has_flag(mem, "dd") && vma_has_flag(next, "lo");
 }
 
 /* A stopped child that shares a secret page and has a copy of a plain one. */

@@ -7,6 +7,9 @@
 #include "testing.h"
 #include "inject.h"
 
+#include <linux/falloc.h>
+#include <sys/stat.h>
+
 /* Where no page table is yet; only a hint. */
 #if __SIZEOF_LONG__ == 4
 #define FAR_AWAY 0x40000000UL
@@ -87,12 +90,48 @@ static void try_write_fault(struct attempt *attempt)
 			errno : 0;
 }
 
+/* What was allocated before the failure is gone then. */
+static void try_fallocate(struct attempt *attempt)
+{
+	struct stat st;
+
+	attempt->err = fallocate(attempt->fd, FALLOC_FL_KEEP_SIZE,
+				 FAR_INSIDE - 3 * page_size, 4 * page_size) ?
+			errno : 0;
+	if (attempt->err && (fstat(attempt->fd, &st) || st.st_blocks))
+		attempt->err = EIO;
+}
+
+static void try_mremap(struct attempt *attempt)
+{
+	char *p = mremap(attempt->mem, page_size, 3 * page_size,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(FAR_AWAY / 2));
+
+	attempt->err = p == MAP_FAILED ? errno : 0;
+	if (attempt->err)
+		return;
+	munmap(p + page_size, 2 * page_size);
+	attempt->mem = p;
+}
+
+static void try_cut(struct attempt *attempt)
+{
+	attempt->err = ftruncate(attempt->fd, FAR_INSIDE + 1) ? errno : 0;
+}
+
+static void try_punch(struct attempt *attempt)
+{
+	attempt->err = fallocate(attempt->fd, FALLOC_FL_KEEP_SIZE |
+				 FALLOC_FL_PUNCH_HOLE, FAR_INSIDE - page_size,
+				 page_size + page_size / 2) ? errno : 0;
+}
+
 FIXTURE(each_allocation) {
 	struct attempt attempt;
 };
 
 FIXTURE_VARIANT(each_allocation) {
-	void (*prepare[4])(struct attempt *attempt);	/* NULL ends it */
+	void (*prepare[5])(struct attempt *attempt);	/* NULL ends it */
 	void (*try)(struct attempt *attempt);
 	int err;
 	bool may_allocate_nothing;
@@ -132,6 +171,34 @@ FIXTURE_VARIANT_ADD(each_allocation, of_a_write_fault) {
 	.prepare = { try_create, try_resize, try_mmap },
 	.try = try_write_fault,
 	.err = EFAULT,
+};
+
+FIXTURE_VARIANT_ADD(each_allocation, of_fallocate) {
+	.prepare = { try_create, try_resize },
+	.try = try_fallocate,
+	.err = ENOMEM,
+	/* Each of them is tried again in another way. */
+	.may_allocate_nothing = true,
+};
+
+FIXTURE_VARIANT_ADD(each_allocation, of_mremap) {
+	.prepare = { try_create, try_resize, try_mmap },
+	.try = try_mremap,
+	.err = ENOMEM,
+};
+
+FIXTURE_VARIANT_ADD(each_allocation, of_a_cut) {
+	.prepare = { try_create, try_resize, try_mmap, try_write_fault },
+	.try = try_cut,
+	.err = ENOMEM,
+	.may_allocate_nothing = true,
+};
+
+FIXTURE_VARIANT_ADD(each_allocation, of_a_hole) {
+	.prepare = { try_create, try_resize, try_mmap, try_write_fault },
+	.try = try_punch,
+	.err = ENOMEM,
+	.may_allocate_nothing = true,
 };
 
 FIXTURE_SETUP(each_allocation)
@@ -255,6 +322,47 @@ TEST(faults_fail_again_and_again_and_succeed)
 	EXPECT_TRUE(is_zero(p, size));
 	fill(p, size, 1);
 	EXPECT_TRUE(is_filled(p, size, 1));
+}
+
+TEST(fallocate_fails_again_and_again_and_succeeds)
+{
+	const size_t size = 4 << 20;
+	int fd = secret_file(size), failures = 0;
+	char path[64];
+	struct stat st;
+	char *p;
+
+	p = map_shared(fd, size / 2);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, page_size, 1);
+	sprintf(path, "/proc/self/fdinfo/%d", fd);
+	if (!inject_failures(0))
+		SKIP(return, "kernel without FAULT_INJECTION");
+	for (;;) {
+		inject_failures(0);
+		ASSERT_TRUE(give_spare_memory_back());
+		inject_failures(90);
+		inject_here(true);
+		if (!fallocate(fd, 0, 0, size))
+			break;
+		inject_here(false);
+		ASSERT_EQ(ENOMEM, errno);
+		ASSERT_EQ(0, fstat(fd, &st));
+		/* What was there is all there is, and what was charged. */
+		ASSERT_EQ(page_size, st.st_blocks * 512);
+		ASSERT_EQ((long)(size / 2 >> 10), read_field(path, "charged"));
+		failures++;
+		if (failures > 20)
+			break;
+	}
+	inject_here(false);
+	inject_failures(0);
+	EXPECT_LT(0, failures);
+	TH_LOG("it failed %d times", failures);
+	EXPECT_EQ(0, fallocate(fd, 0, 0, size));
+	EXPECT_EQ(size >> 10, read_field(path, "charged"));
+	EXPECT_TRUE(is_filled(p, page_size, 1));
+	EXPECT_TRUE(is_zero(p + page_size, size / 2 - page_size));
 }
 
 TEST(failed_faults_lose_no_memory)

@@ -79,7 +79,8 @@ static void *truncater(void *unused)
 		if (p == MAP_FAILED || probe_write(p, 1) != SIGBUS ||
 		    ftruncate(file, page_size + 1) ||
 		    probe_write(p + page_size, 1) || !is_zero(p, page_size) ||
-		    ftruncate(file, 1) != -1)
+		    ftruncate(file, 1) || probe_write(p + 1, 1) ||
+		    probe_write(p + page_size, 1) != SIGBUS)
 			complain();
 		munmap(p, 2 * page_size);
 		close(file);
@@ -206,9 +207,11 @@ static void *second_truncater(void *unused)
 	}
 }
 
-TEST(one_of_two_first_ftruncates_wins)
+TEST(one_of_two_ftruncates_is_the_last)
 {
+	char *second;
 	pthread_t other;
+	off_t size;
 	long n;
 
 	ASSERT_EQ(0, pthread_create(&other, NULL, second_truncater, NULL));
@@ -218,13 +221,20 @@ TEST(one_of_two_first_ftruncates_wins)
 		meet(&start);
 		try_to_truncate(2 * page_size);
 		meet(&finish);
-		EXPECT_EQ(1, successes);
-		wrong += successes != 1;
+		size = lseek(fd, 0, SEEK_END);
+		second = map_shared(fd, 2 * page_size) + page_size;
+		if (successes != 2 ||
+		    (size != (off_t)page_size && size != 2 * (off_t)page_size) ||
+		    probe_write(second, 1) !=
+		    (size == (off_t)page_size ? SIGBUS : 0))
+			complain();
+		munmap(second - page_size, 2 * page_size);
 		close(fd);
 	}
 	stop = true;
 	meet(&start);
 	pthread_join(other, NULL);
+	EXPECT_EQ(0, wrong);
 }
 
 /*

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The size of the file: set once, and no memory beyond it.
+ * The size of the file: set at any time, and no memory beyond it.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static off_t size_of(int fd)
 {
@@ -24,15 +25,9 @@ TEST(first_ftruncate_sets_the_size)
 	EXPECT_EQ(3 * page_size + 5, size_of(fd));
 }
 
-TEST(ftruncate_to_nothing_does_not_count)
-{
-	int fd = memfd_secret(0);
+#define MAPPED 4
 
-	EXPECT_EQ(0, ftruncate(fd, 0));
-	EXPECT_EQ(0, ftruncate(fd, page_size));
-	EXPECT_EQ(page_size, size_of(fd));
-}
-
+/* A file of a page and a half with contents, and more of it mapped than there is. */
 FIXTURE(second) {
 	int fd;
 	off_t size;
@@ -40,75 +35,153 @@ FIXTURE(second) {
 	char *mem;
 };
 
-/* From a page and a half. */
 FIXTURE_VARIANT(second) {
 	int half_pages;
 	int bytes;
 };
 
 FIXTURE_VARIANT_ADD(second, to_nothing) { .half_pages = 0 };
-FIXTURE_VARIANT_ADD(second, to_less) { .half_pages = 2 };
+FIXTURE_VARIANT_ADD(second, to_a_byte) { .half_pages = 0, 1 };
+FIXTURE_VARIANT_ADD(second, to_less_than_a_page) { .half_pages = 2, -1 };
+FIXTURE_VARIANT_ADD(second, to_a_page) { .half_pages = 2 };
 FIXTURE_VARIANT_ADD(second, to_less_of_the_last_page) { .half_pages = 3, -7 };
 FIXTURE_VARIANT_ADD(second, to_the_same) { .half_pages = 3 };
 FIXTURE_VARIANT_ADD(second, to_more_of_the_last_page) { .half_pages = 3, 7 };
-FIXTURE_VARIANT_ADD(second, to_more) { .half_pages = 6 };
+FIXTURE_VARIANT_ADD(second, to_whole_pages) { .half_pages = 4 };
+FIXTURE_VARIANT_ADD(second, to_more_pages) { .half_pages = 6, 1 };
 
 FIXTURE_SETUP(second)
 {
 	self->size = page_size + page_size / 2;
 	self->second = variant->half_pages * page_size / 2 + variant->bytes;
 	self->fd = secret_file(self->size);
-	self->mem = map_shared(self->fd, 2 * page_size);
+	self->mem = map_shared(self->fd, MAPPED * page_size);
 	ASSERT_NE(MAP_FAILED, (void *)self->mem);
-	fill(self->mem, 2 * page_size, 1);
+	fill(self->mem, self->size, 1);
 }
 
 FIXTURE_TEARDOWN(second)
 {
-	EXPECT_EQ(self->size, size_of(self->fd));
-	EXPECT_TRUE(is_filled(self->mem, 2 * page_size, 1));
+	size_t left = self->second < self->size ? self->second : self->size;
+	size_t pages = (self->second + page_size - 1) / page_size;
+	size_t i;
+
+	EXPECT_EQ(self->second, size_of(self->fd));
+	EXPECT_TRUE(is_filled(self->mem, left, 1));
+	/* The rest of the last page can be seen. */
+	EXPECT_TRUE(is_zero(self->mem + left, pages * page_size - left));
+	for (i = pages; i < MAPPED; i++)
+		EXPECT_EQ(SIGBUS, probe_read(self->mem + i * page_size));
+	EXPECT_EQ(pages, resident_pages(self->mem, MAPPED * page_size));
+
+	EXPECT_EQ(0, ftruncate(self->fd, MAPPED * page_size));
+	EXPECT_TRUE(is_filled(self->mem, left, 1));
+	EXPECT_TRUE(is_zero(self->mem + left, MAPPED * page_size - left));
 }
 
-TEST_F(second, ftruncate_fails)
+TEST_F(second, ftruncate_sets_the_size)
 {
-	EXPECT_EQ(-1, ftruncate(self->fd, self->second));
-	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, ftruncate(self->fd, self->second));
 }
 
-TEST_F(second, truncate_by_path_fails)
+TEST_F(second, truncate_by_path_sets_the_size)
 {
 	char path[64];
 
 	sprintf(path, "/proc/self/fd/%d", self->fd);
-	EXPECT_EQ(-1, truncate(path, self->second));
-	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, truncate(path, self->second));
 }
 
-#define LOCK_EVENT TRACING "events/lock/lock_acquire/"
-
-/*
- * A fault holds the lock for reading, for as long as it takes to find memory, and
- * the next one waits behind whoever wants to write. So to ask for what can not be had
- * must not be a way to delay the others who share the file. The call that sets the
- * size is the control.
- */
-TEST(ftruncate_that_can_only_fail_takes_no_lock_that_faults_wait_for)
+TEST_F(second, ftruncate_sets_the_size_of_what_is_not_mapped)
 {
-	int fd = memfd_secret(0);
-	int before, set, failed;
+	ASSERT_EQ(0, munmap(self->mem, MAPPED * page_size));
+	EXPECT_EQ(0, ftruncate(self->fd, self->second));
+	self->mem = map_shared(self->fd, MAPPED * page_size);
+	ASSERT_NE(MAP_FAILED, (void *)self->mem);
+}
 
-	if (write_text(LOCK_EVENT "filter", "name ~ \"*size_lock\"") ||
-	    write_text(LOCK_EVENT "enable", "1"))
-		SKIP(return, "kernel without LOCKDEP");
-	before = traced("size_lock");
-	EXPECT_EQ(0, ftruncate(fd, page_size));
-	set = traced("size_lock") - before;
-	EXPECT_EQ(-1, ftruncate(fd, 1));
-	EXPECT_EQ(EINVAL, errno);
-	failed = traced("size_lock") - before - set;
-	write_text(LOCK_EVENT "enable", "0");
-	EXPECT_EQ(1, set);
-	EXPECT_EQ(0, failed);
+TEST(what_is_behind_the_end_is_not_part_of_a_larger_file)
+{
+	int fd = secret_file(100);
+	char *p = map_shared(fd, 2 * page_size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, page_size, 1);
+	ASSERT_EQ(0, ftruncate(fd, page_size + 1));
+	EXPECT_TRUE(is_filled(p, 100, 1));
+	EXPECT_TRUE(is_zero(p + 100, 2 * page_size - 100));
+}
+
+TEST(all_mappings_lose_what_is_cut)
+{
+	int fd = secret_file(3 * page_size), ready[2], go[2];
+	char *p = map_shared(fd, 3 * page_size);
+	char *q = mmap(NULL, page_size, PROT_READ, MAP_SHARED, fd,
+		       2 * page_size);
+	pid_t pid;
+	char c;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_NE(MAP_FAILED, (void *)q);
+	fill(p, 3 * page_size, 1);
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		/* It has its own page tables, and uses them. */
+		if (!is_filled(p, 3 * page_size, 1) ||
+		    write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(1);
+		_exit(is_filled(p, page_size, 1) &&
+		      probe_read(p + page_size) == SIGBUS &&
+		      probe_write(p + 2 * page_size, 1) == SIGBUS ? 0 : 2);
+	}
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	ASSERT_EQ(0, ftruncate(fd, page_size));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	EXPECT_EQ(0, wait_status(pid));
+	EXPECT_EQ(SIGBUS, probe_read(q));
+	ASSERT_EQ(0, ftruncate(fd, 3 * page_size));
+	EXPECT_TRUE(is_zero(q, page_size));
+}
+
+TEST(what_is_cut_is_no_secret_memory_any_more)
+{
+	long before = secret_kb();
+	size_t size = 64 * page_size;
+	int fd = secret_file(size);
+	char *p = map_shared(fd, size);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, size, 1);
+	EXPECT_EQ((long)(size >> 10), secret_kb() - before);
+	ASSERT_EQ(0, ftruncate(fd, page_size));
+	EXPECT_EQ((long)(page_size >> 10), secret_kb() - before);
+}
+
+TEST(blocks_and_times_are_those_of_the_file)
+{
+	int fd = secret_file(3 * page_size);
+	char *p = map_shared(fd, 3 * page_size);
+	struct stat before, after;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_EQ(0, fstat(fd, &before));
+	EXPECT_EQ(0, before.st_blocks);
+	fill(p, 2 * page_size, 1);
+	/* The clock of files goes on with each tick. */
+	do {
+		ASSERT_EQ(0, ftruncate(fd, 2 * page_size));
+		ASSERT_EQ(0, fstat(fd, &after));
+	} while (after.st_mtim.tv_sec == before.st_mtim.tv_sec &&
+		 after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
+	EXPECT_EQ(2 * page_size / 512, after.st_blocks);
+	EXPECT_EQ(after.st_mtim.tv_nsec, after.st_ctim.tv_nsec);
+	ASSERT_EQ(0, ftruncate(fd, 0));
+	ASSERT_EQ(0, fstat(fd, &after));
+	EXPECT_EQ(0, after.st_blocks);
 }
 
 TEST(negative_size_fails)
@@ -141,21 +214,6 @@ TEST(file_size_limit_holds)
 	EXPECT_EQ(EFBIG, errno);
 	EXPECT_EQ(0, size_of(fd));
 	EXPECT_EQ(0, ftruncate(fd, page_size));
-}
-
-TEST(fallocate_is_not_supported)
-{
-	static const int modes[] = {
-		0, 1 /* KEEP_SIZE */, 3 /* PUNCH_HOLE | KEEP_SIZE */,
-		0x10 /* ZERO_RANGE */, 0x40 /* UNSHARE_RANGE */,
-	};
-	int fd = secret_file(2 * page_size);
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(modes); i++) {
-		EXPECT_EQ(-1, fallocate(fd, modes[i], 0, page_size));
-		EXPECT_EQ(EOPNOTSUPP, errno);
-	}
 }
 
 TEST(touch_beyond_the_last_page_gives_SIGBUS)
@@ -241,8 +299,8 @@ FIXTURE_TEARDOWN(largest)
 TEST_F(largest, file_has_its_size)
 {
 	EXPECT_EQ(self->size, size_of(self->fd));
-	EXPECT_EQ(-1, ftruncate(self->fd, self->size));
-	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, ftruncate(self->fd, self->size));
+	EXPECT_EQ(self->size, size_of(self->fd));
 }
 
 TEST_F(largest, file_has_memory_at_both_ends)
@@ -257,6 +315,22 @@ TEST_F(largest, file_has_memory_at_both_ends)
 	EXPECT_TRUE(is_zero(last, page_size));
 	fill(last, page_size, 2);
 	EXPECT_TRUE(is_filled(first, page_size, 1));
+}
+
+TEST_F(largest, file_can_be_cut_before_its_last_page)
+{
+	char *last = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  self->fd, self->last);
+
+	ASSERT_NE(MAP_FAILED, (void *)last);
+	fill(last, page_size, 1);
+	ASSERT_EQ(0, ftruncate(self->fd, self->last + 1));
+	EXPECT_TRUE(is_filled(last, 1, 1));
+	EXPECT_TRUE(is_zero(last + 1, page_size - 1));
+	ASSERT_EQ(0, ftruncate(self->fd, self->last));
+	EXPECT_EQ(SIGBUS, probe_read(last));
+	ASSERT_EQ(0, ftruncate(self->fd, self->size));
+	EXPECT_TRUE(is_zero(last, page_size));
 }
 
 TEST_F(largest, mmap_past_the_largest_offset_fails)

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random calls on a file, and after each of them a comparison with what a model in
+ * ordinary memory says: size, contents, which pages there are and which were touched.
+ *
+ * The same calls on a memfd have to agree with the model as well, which shows that
+ * the model is right.
+ *
+ * STEPS in the environment says how many there are, SECONDS how long it goes on
+ * beyond that, SEED which; a failure says with which seed it comes again.
+ */
+#define _GNU_SOURCE
+#include "testing.h"
+
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 7200
+
+#define PAGES	24
+#define WINDOWS	3
+
+/* What a file is said to be. */
+struct model {
+	size_t size;
+	unsigned char *data;
+	bool there[PAGES];
+	bool touched[PAGES];
+};
+
+/* A mapping of some pages; both processes have it. */
+struct window {
+	char *mem;
+	size_t first;
+	size_t pages;
+};
+
+static struct model model;
+static struct window windows[WINDOWS];
+static int fd;
+static bool secret;
+static unsigned long long state;
+static long step;
+
+static unsigned int random_below(unsigned int n)
+{
+	/* That of Numerical Recipes. */
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (state >> 33) % n;
+}
+
+static size_t max_size(void)
+{
+	return PAGES * page_size;
+}
+
+static size_t pages_of(size_t size)
+{
+	return (size + page_size - 1) / page_size;
+}
+
+/* Ends of pages are more likely than what is between. */
+static size_t random_offset(void)
+{
+	size_t offset = random_below(PAGES) * page_size;
+
+	switch (random_below(4)) {
+	case 0:
+		return offset + random_below(page_size);
+	case 1:
+		return offset + 1;
+	case 2:
+		return offset + page_size - 1;
+	default:
+		return offset;
+	}
+}
+
+/* A range of at least a byte. */
+static void random_range(size_t *start, size_t *end)
+{
+	size_t a = random_offset(), b = random_offset();
+
+	*start = a < b ? a : b;
+	*end = a < b ? b : a + 1;
+}
+
+static bool said(bool right, const char *what)
+{
+	if (!right) {
+		printf("# step %ld: %s\n", step, what);
+		fflush(stdout);
+	}
+	return right;
+}
+
+/*
+ * What calls do to the model
+ */
+
+static void model_zero(size_t start, size_t end)
+{
+	memset(model.data + start, 0, end - start);
+}
+
+static void model_lose(size_t first, size_t end)
+{
+	size_t i;
+
+	for (i = first; i < end; i++) {
+		model.there[i] = false;
+		model.touched[i] = false;
+		model_zero(i * page_size, (i + 1) * page_size);
+	}
+}
+
+static void model_cut(size_t size)
+{
+	if (size <= model.size)
+		model_lose(pages_of(size), PAGES);
+	model_zero(size, max_size());
+	model.size = size;
+}
+
+static void model_allocate(size_t start, size_t end, bool keep_size)
+{
+	size_t i;
+
+	for (i = start / page_size; i < pages_of(end); i++) {
+		/* A memfd takes a page for used that it is asked for once more. */
+		if (model.there[i] && !secret)
+			model.touched[i] = true;
+		model.there[i] = true;
+	}
+	if (!keep_size && end > model.size)
+		model.size = end;
+}
+
+static void model_punch(size_t start, size_t end)
+{
+	model_zero(start, end);
+	if (pages_of(start) < end / page_size)
+		model_lose(pages_of(start), end / page_size);
+}
+
+static void model_touch(size_t page)
+{
+	model.there[page] = true;
+	model.touched[page] = true;
+}
+
+/*
+ * Calls
+ */
+
+static bool set_size(void)
+{
+	size_t size = random_offset();
+
+	model_cut(size);
+	return said(!ftruncate(fd, size), "ftruncate");
+}
+
+static bool allocate(void)
+{
+	bool keep_size = random_below(2);
+	size_t start, end;
+
+	random_range(&start, &end);
+	model_allocate(start, end, keep_size);
+	return said(!fallocate(fd, keep_size ? FALLOC_FL_KEEP_SIZE : 0, start,
+			       end - start), "fallocate");
+}
+
+static bool punch(void)
+{
+	size_t start, end;
+
+	random_range(&start, &end);
+	model_punch(start, end);
+	return said(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       start, end - start), "punch");
+}
+
+static bool zero_range(void)
+{
+	bool keep_size = random_below(2);
+	size_t start, end;
+
+	/* A memfd cannot. */
+	if (!secret)
+		return true;
+	random_range(&start, &end);
+	model_punch(start, end);
+	model_allocate(start, end, keep_size);
+	return said(!fallocate(fd, FALLOC_FL_ZERO_RANGE |
+			       (keep_size ? FALLOC_FL_KEEP_SIZE : 0), start,
+			       end - start), "zero range");
+}
+
+static struct window *random_window(void)
+{
+	return &windows[random_below(WINDOWS)];
+}
+
+static bool map_window(void)
+{
+	struct window *window = random_window();
+
+	if (window->mem)
+		munmap(window->mem, window->pages * page_size);
+	window->first = random_below(PAGES);
+	window->pages = 1 + random_below(PAGES - window->first);
+	window->mem = mmap(NULL, window->pages * page_size,
+			   PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   window->first * page_size);
+	if (said(window->mem != MAP_FAILED, "mmap"))
+		return true;
+	window->mem = NULL;
+	return false;
+}
+
+static bool unmap_window(void)
+{
+	struct window *window = random_window();
+	size_t left = random_below(window->pages + 1);
+
+	if (!window->mem)
+		return true;
+	/* From the end. */
+	if (munmap(window->mem + left * page_size,
+		   (window->pages - left + !window->pages) * page_size) &&
+	    left < window->pages)
+		return said(false, "munmap");
+	window->pages = left;
+	if (!left)
+		window->mem = NULL;
+	return true;
+}
+
+static bool remap_window(void)
+{
+	struct window *window = random_window();
+	size_t pages = 1 + random_below(PAGES - window->first), i;
+	char *mem;
+
+	if (!window->mem)
+		return true;
+	mem = mremap(window->mem, window->pages * page_size, pages * page_size,
+		     MREMAP_MAYMOVE);
+	if (!said(mem != MAP_FAILED, "mremap"))
+		return false;
+	/* What a locked mapping grows by is filled. */
+	for (i = window->first + window->pages;
+	     secret && i < window->first + pages && i * page_size < model.size; i++)
+		model_touch(i);
+	window->mem = mem;
+	window->pages = pages;
+	return true;
+}
+
+static bool toggle_protection(void)
+{
+	struct window *window = random_window();
+	size_t from = random_below(window->pages + 1);
+	size_t len = (window->pages - from) * page_size;
+	char *mem = window->mem + from * page_size;
+
+	if (!window->mem || !len)
+		return true;
+	return said(!mprotect(mem, len, PROT_READ) &&
+		    !mprotect(mem, len, PROT_READ | PROT_WRITE), "mprotect");
+}
+
+static bool remove_by_madvise(void)
+{
+	struct window *window = random_window();
+	size_t from, n;
+
+	if (!window->mem)
+		return true;
+	from = random_below(window->pages);
+	n = 1 + random_below(window->pages - from);
+	model_punch((window->first + from) * page_size,
+		    (window->first + from + n) * page_size);
+	return said(!madvise(window->mem + from * page_size, n * page_size,
+			     MADV_REMOVE), "MADV_REMOVE");
+}
+
+/* The part of a window in a page, and what the model has for it. */
+static bool write_page(struct window *window, size_t page)
+{
+	size_t index = window->first + page, start = random_below(page_size);
+	char *p = window->mem + page * page_size;
+	size_t end = (index + 1) * page_size, offset = index * page_size, i;
+
+	if (offset >= model.size)
+		return said(probe_write(p, 1) == SIGBUS &&
+			    probe_read(p) == SIGBUS, "no SIGBUS for a write");
+	if (end > model.size)
+		end = model.size;
+	if (!said(!probe_read(p), "signal"))
+		return false;
+	model_touch(index);
+	/* Nothing behind the end of the file: a memfd lets it come back. */
+	for (i = offset + start; i < end; i += 1 + random_below(64)) {
+		model.data[i] = random_below(256);
+		p[i - offset] = model.data[i];
+	}
+	return true;
+}
+
+static bool read_page(struct window *window, size_t page)
+{
+	size_t offset = (window->first + page) * page_size;
+	char *p = window->mem + page * page_size;
+
+	if (offset >= model.size)
+		return said(probe_read(p) == SIGBUS, "no SIGBUS for a read");
+	if (!said(!probe_read(p), "signal"))
+		return false;
+	model_touch(window->first + page);
+	return said(!memcmp(p, model.data + offset, page_size), "contents");
+}
+
+static bool use_window(void)
+{
+	bool (*use)(struct window *window, size_t page) =
+		random_below(2) ? write_page : read_page;
+	struct window *window = random_window();
+	size_t from, n;
+
+	if (!window->mem)
+		return map_window();
+	from = random_below(window->pages);
+	for (n = 1 + random_below(4); n && from < window->pages; n--, from++)
+		if (!use(window, from))
+			return false;
+	return true;
+}
+
+/* Another process has the windows, too, and its own page tables. */
+static bool use_windows_elsewhere(void)
+{
+	struct window *window = random_window();
+	size_t page, offset;
+	pid_t pid;
+
+	if (!window->mem)
+		return true;
+	page = random_below(window->pages);
+	offset = (window->first + page) * page_size;
+	pid = fork();
+	if (!pid)
+		_exit(!(offset < model.size ?
+			write_page(window, page) && read_page(window, page) :
+			write_page(window, page)));
+	if (!said(!wait_status(pid), "another process"))
+		return false;
+	/* What it has written is to be seen here. */
+	if (offset < model.size) {
+		model_touch(window->first + page);
+		memcpy(model.data + offset, window->mem + page * page_size,
+		       page_size);
+	}
+	return true;
+}
+
+/*
+ * Comparison
+ */
+
+static off_t model_seek(size_t offset, int whence)
+{
+	bool data = whence == SEEK_DATA;
+	size_t page;
+
+	if (offset >= model.size)
+		return -1;
+	for (page = offset / page_size; page < pages_of(model.size); page++) {
+		if (model.touched[page] == data)
+			return page * page_size > offset ? page * page_size :
+							   offset;
+	}
+	return data ? -1 : (off_t)model.size;
+}
+
+static bool compare_seek(size_t offset, int whence)
+{
+	off_t position = lseek(fd, offset, whence);
+	off_t expected = model_seek(offset, whence);
+
+	if (position != expected)
+		printf("# %#zx: %#llx instead of %#llx, size %#zx\n", offset,
+		       (long long)position, (long long)expected, model.size);
+	return said(position == expected,
+		    whence == SEEK_DATA ? "SEEK_DATA" : "SEEK_HOLE");
+}
+
+static bool compare_windows(void)
+{
+	size_t w, i, offset;
+
+	for (w = 0; w < WINDOWS; w++) {
+		struct window *window = &windows[w];
+		unsigned char vec[PAGES];
+
+		if (!window->mem)
+			continue;
+		if (mincore(window->mem, window->pages * page_size, vec))
+			return said(false, "mincore");
+		for (i = 0; i < window->pages; i++) {
+			offset = (window->first + i) * page_size;
+			if (offset >= model.size)
+				continue;
+			if (!said((vec[i] & 1) == model.touched[window->first + i],
+				  "mincore's answer"))
+				return false;
+			if (model.touched[window->first + i] &&
+			    !said(!memcmp(window->mem + i * page_size,
+					  model.data + offset, page_size),
+				  "contents of a window"))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool compare(void)
+{
+	size_t offset = random_offset(), there = 0, i;
+	struct stat st;
+
+	for (i = 0; i < PAGES; i++)
+		there += model.there[i];
+	return said(!fstat(fd, &st), "fstat") &&
+	       said(st.st_size == (off_t)model.size, "size") &&
+	       said(st.st_blocks * 512 == (off_t)(there * page_size),
+		    "blocks") &&
+	       compare_seek(offset, SEEK_DATA) &&
+	       compare_seek(offset, SEEK_HOLE) &&
+	       compare_windows();
+}
+
+static bool (* const calls[])(void) = {
+	set_size, allocate, punch, zero_range, map_window, unmap_window,
+	remap_window, toggle_protection, remove_by_madvise, use_window,
+	use_window, use_window, use_windows_elsewhere,
+};
+
+static long number(const char *name, long otherwise)
+{
+	const char *text = getenv(name);
+
+	return text ? atol(text) : otherwise;
+}
+
+static bool agrees_with_the_model(int new_fd)
+{
+	long seed = number("SEED", time(NULL) ^ getpid());
+	long steps = number("STEPS", 3000);
+	time_t end = time(NULL) + number("SECONDS", 0);
+	bool right = true;
+
+	fd = new_fd;
+	state = seed;
+	model.data = calloc(PAGES + 1, page_size);
+	for (step = 0; right && (step < steps || time(NULL) < end); step++) {
+		right = calls[random_below(ARRAY_SIZE(calls))]();
+		right = right && compare();
+	}
+	printf("# %ld steps\n", step);
+	if (!right)
+		printf("# the same again: SEED=%ld\n", seed);
+	fflush(stdout);
+	return right;
+}
+
+TEST(memfd_agrees_with_the_model)
+{
+	EXPECT_TRUE(agrees_with_the_model(memfd_create("model", 0)));
+}
+
+TEST(secret_file_agrees_with_the_model)
+{
+	secret = true;
+	EXPECT_TRUE(agrees_with_the_model(memfd_secret(0)));
+}
+
+TEST_HARNESS_MAIN
