@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <linux/mempolicy.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 
 #include "testing.h"
 #include "inject.h"
@@ -310,6 +311,16 @@ TEST_F(pool, blocks_in_use_are_not_split_while_there_is_other_memory)
 	EXPECT_TRUE(end_sparse_blocks(kept, SPARSE));
 }
 
+/* Small steps to the end of memory, and large ones as long as that is far away. */
+static long pressure_step(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info))
+		return page_size;
+	return info.freeram * info.mem_unit > 64 * MB ? MB : 16 * page_size;
+}
+
 /*
  * Ordinary memory is touched until the pool has no more than @kb. If it is only @lent,
  * the kernel can have it again at once: memory is short then, and nobody is killed.
@@ -317,13 +328,13 @@ TEST_F(pool, blocks_in_use_are_not_split_while_there_is_other_memory)
 static bool spare_falls_under_pressure(long kb, bool lent)
 {
 	const long all = read_field("/proc/meminfo", "MemTotal") << 10;
-	const long step = 16 * page_size;
 	char *plain = map_plain(all);
-	long i;
+	long i, step;
 
 	if (plain == MAP_FAILED)
 		return false;
-	for (i = 0; i + step <= all && spare_kb() > kb; i += step) {
+	for (i = 0; i + MB <= all && spare_kb() > kb; i += step) {
+		step = pressure_step();
 		touch_all(plain + i, step);
 		if (lent && madvise(plain + i, step, MADV_FREE))
 			break;
