@@ -58,7 +58,7 @@ help:
 	@echo '                            one kernel, one test, or both'
 	@echo '  make gates                the checks of the series, which need no boot'
 	@echo '  make negative             boots that the harness must judge as failed'
-	@echo '  make stress               a fuzzer and stressors, for about 75 minutes;'
+	@echo '  make stress               a fuzzer, stressors and a model, for about 100 minutes;'
 	@echo '                            APPEND=SECONDS=30 makes each test that short'
 	@echo '  make kcsan                tests on a kernel that looks for data races'
 	@echo '  make bench                what it costs, beside memfd_create(): a table, CSV, a plot'
