@@ -159,4 +159,34 @@ TEST_F(group, gets_EFAULT_or_is_killed_in_a_system_call)
 	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, true));
 }
 
+/* In the call itself, and what it allocated until then does not stay. */
+TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
+{
+	char path[64];
+	struct stat st;
+	pid_t pid;
+
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	pid = fork();
+	if (!pid)
+		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		      fallocate(self->fd, 0, 0, 4 * LIMIT) ? 2 : 0);
+	EXPECT_EQ(128 + SIGKILL, wait_status(pid));
+	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(0, st.st_blocks);
+	EXPECT_EQ(8 * LIMIT, st.st_size);
+	sprintf(path, "/proc/self/fdinfo/%d", self->fd);
+	EXPECT_EQ(0, read_field(path, "charged"));
+
+	/* What fits is allocated, and charged to the group. */
+	pid = fork();
+	if (!pid)
+		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		      fallocate(self->fd, 0, 0, LIMIT / 2) ? 2 : 0);
+	EXPECT_EQ(0, wait_status(pid));
+	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
+}
+
 TEST_HARNESS_MAIN

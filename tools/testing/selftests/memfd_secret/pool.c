@@ -699,4 +699,33 @@ TEST_F(policy, of_a_task_is_honoured)
 	expect_shares(_metadata, self, variant->percent);
 }
 
+/* As for shared memory: it counts for fallocate() and for whoever maps the range. */
+TEST_F(policy, of_a_range_is_the_files)
+{
+	size_t size = self->nr * page_size;
+	int fd = secret_file(size);
+	char *other = map_shared(fd, size);
+	pid_t pid;
+
+	if (memory_nodes() < 2)
+		SKIP(return, "only one node with memory");
+	munmap(self->p, size);
+	self->p = map_shared(fd, size);
+	ASSERT_NE(MAP_FAILED, (void *)self->p);
+	ASSERT_NE(MAP_FAILED, (void *)other);
+	ASSERT_EQ(0, syscall(SYS_mbind, self->p, size, variant->mode,
+			     &variant->nodes, sizeof(variant->nodes) * 8, 0));
+	ASSERT_EQ(0, fallocate(fd, 0, 0, size / 4));
+	fill(other + size / 4, size / 4, 1);
+	pid = fork();
+	if (!pid) {
+		fill(other + size / 2, size / 2, 1);
+		_exit(0);
+	}
+	ASSERT_EQ(0, wait_status(pid));
+	expect_shares(_metadata, self, variant->percent);
+	munmap(other, size);
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
