@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -127,7 +128,10 @@ void secretmem_charge_anyway(struct inode *inode, pgoff_t end)
 /**
  * secretmem_lower_charge() - charge a file for no more than is reachable
  * @inode: of the file
- * @end:   the furthest page that is or may be in the file, plus one, if it is not mapped
+ * @end:   the furthest page that the file is to be charged for, plus one, if no mapping
+ *         reaches beyond it
+ *
+ * If there is a page beyond that, the charge stays as it is.
  *
  * Context: may sleep; takes i_mmap_rwsem.
  */
@@ -137,10 +141,17 @@ void secretmem_lower_charge(struct inode *inode, pgoff_t end)
 	struct address_space *mapping = inode->i_mapping;
 	unsigned long charged = end;
 	struct vm_area_struct *vma;
+	struct page *page;
 
 	i_mmap_lock_read(mapping);
 	vma_interval_tree_foreach(vma, &mapping->i_mmap, end, ULONG_MAX)
 		charged = max(charged, vma->vm_pgoff + vma_pages(vma));
+
+	/* A page stays in the file when the mapping is gone that it came by. */
+	if (find_get_pages_range(mapping, &end, ULONG_MAX, 1, &page)) {
+		put_page(page);
+		goto unlock;
+	}
 
 	spin_lock(&info->charge_lock);
 	if (charged < info->charged) {
@@ -148,6 +159,7 @@ void secretmem_lower_charge(struct inode *inode, pgoff_t end)
 		WRITE_ONCE(info->charged, charged);
 	}
 	spin_unlock(&info->charge_lock);
+unlock:
 	i_mmap_unlock_read(mapping);
 }
 

@@ -320,7 +320,7 @@ TEST_F(charge, stops_files_in_the_queue_of_a_socket)
 	EXPECT_EQ(EAGAIN, errno);
 	close(socks[0]);
 	close(socks[1]);
-	/* The garbage collector of sockets has to see them. */
+	/* They end with the queue. */
 	EXPECT_EQ(PAGES, room());
 }
 

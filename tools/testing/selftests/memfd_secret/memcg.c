@@ -8,6 +8,7 @@
 
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "inject.h"
 
@@ -187,6 +188,42 @@ TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 		      fallocate(self->fd, 0, 0, LIMIT / 2) ? 2 : 0);
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
+}
+
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	       info.si_pid == pid;
+}
+
+/* Its mapping is gone when the call fails, but the page is there. */
+TEST_F(group, keeps_the_charge_of_a_page_touched_during_fallocate)
+{
+	char path[64], *p;
+	struct stat st;
+	pid_t pid;
+
+	if (!self->there)
+		SKIP(return, "kernel without MEMCG");
+	pid = fork();
+	if (!pid)
+		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		      fallocate(self->fd, 0, 0, 4 * LIMIT) ? 2 : 0);
+	do {
+		ASSERT_EQ(0, fstat(self->fd, &st));
+	} while (st.st_blocks * 512 < 64 * (long)page_size && !has_ended(pid));
+	p = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd,
+		 50 * page_size);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	p[0] = 1;
+	munmap(p, page_size);
+	EXPECT_EQ(128 + SIGKILL, wait_status(pid));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(page_size, st.st_blocks * 512);
+	sprintf(path, "/proc/self/fdinfo/%d", self->fd);
+	EXPECT_LE(51 * (long)page_size >> 10, read_field(path, "charged"));
 }
 
 TEST_HARNESS_MAIN
