@@ -309,18 +309,17 @@ void secretmem_report_meminfo(struct seq_file *m)
 
 static unsigned long secretmem_windows __ro_after_init;
 
-static void window_map(unsigned long addr, struct page *page)
+static void window_map(unsigned long addr, pte_t *pte, struct page *page)
 {
-	set_pte_at(&init_mm, addr, virt_to_kpte(addr),
-		   mk_pte(page, PAGE_KERNEL));
+	set_pte_at(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL));
 	/* Without barriers the compiler sees no use of the entry and drops it. */
 	barrier();
 }
 
-static void window_unmap(unsigned long addr)
+static void window_unmap(unsigned long addr, pte_t *pte)
 {
 	barrier();
-	pte_clear(&init_mm, addr, virt_to_kpte(addr));
+	pte_clear(&init_mm, addr, pte);
 }
 
 /*
@@ -332,6 +331,7 @@ static struct page *clear_through_window(struct list_head *pages,
 {
 	unsigned long window = secretmem_windows + get_cpu() * WINDOW_SIZE;
 	unsigned long addr = window;
+	pte_t *pte = NULL;
 
 	list_for_each_entry_from(page, pages, lru) {
 		if (addr == window + WINDOW_SIZE ||
@@ -342,9 +342,11 @@ static struct page *clear_through_window(struct list_head *pages,
 			SetPageUptodate(page);
 			continue;
 		}
-		window_map(addr, page);
+		/* Neighbours in a page table: to walk there for each page takes time. */
+		pte = pte && (addr & ~PMD_MASK) ? pte + 1 : virt_to_kpte(addr);
+		window_map(addr, pte, page);
 		clear_page((void *)addr);
-		window_unmap(addr);
+		window_unmap(addr, pte);
 		ClearPageUptodate(page);
 		addr += PAGE_SIZE;
 	}
@@ -369,11 +371,12 @@ void secretmem_pool_zero(struct page *page, unsigned int offset,
 			 unsigned int len)
 {
 	unsigned long window = secretmem_windows + get_cpu() * WINDOW_SIZE;
+	pte_t *pte = virt_to_kpte(window);
 
 	if (!PageHWPoison(page)) {
-		window_map(window, page);
+		window_map(window, pte, page);
 		memset((void *)window + offset, 0, len);
-		window_unmap(window);
+		window_unmap(window, pte);
 		flush_tlb_kernel_range(window, window + PAGE_SIZE);
 		count_events(FLUSHES, 1);
 	}
