@@ -49,6 +49,8 @@
 #include <linux/slab.h>
 #include <linux/syscalls.h>
 
+#include <asm/mmu_context.h>
+
 #include "internal.h"
 #include "secretmem_internal.h"
 #include "secretmem_pool.h"
@@ -223,6 +225,34 @@ const struct vm_operations_struct secretmem_vm_ops = {
 };
 EXPORT_SYMBOL_GPL(secretmem_vm_ops);
 
+/**
+ * secretmem_find_futex() - find the secret memory that a shared futex is in
+ * @mm:      of the current process; the caller holds mmap_lock
+ * @address: of the futex
+ * @write:   is the caller going to write to it?
+ *
+ * Context: any.
+ *
+ * Return: the area, or NULL if none is there, the caller has no access to it, or the
+ * file ends before the page.
+ */
+struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
+					    unsigned long address, bool write)
+{
+	unsigned long access = write ? VM_WRITE : VM_READ | VM_WRITE;
+	struct vm_area_struct *vma = find_vma(mm, address);
+
+	if (!vma || vma->vm_start > address || !vma_is_secretmem(vma))
+		return NULL;
+	if (!(vma->vm_flags & access) ||
+	    !arch_vma_access_permitted(vma, write, false, false))
+		return NULL;
+	if (secretmem_beyond_end(file_inode(vma->vm_file),
+				 linear_page_index(vma, address)))
+		return NULL;
+	return vma;
+}
+
 /* For user_range_maybe_secretmem(), which describes it. */
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len)
 {
@@ -246,13 +276,19 @@ bool __user_range_maybe_secretmem(unsigned long start, unsigned long len)
 static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned long len = vma->vm_end - vma->vm_start;
+	struct inode *inode = file_inode(file);
+	int err;
 
 	/* A private copy of a secret would be an ordinary anonymous page. */
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 
+	err = secretmem_seals_permit_mapping(inode, vma);
+	if (err)
+		return err;
+
 	if (mlock_future_check(vma->vm_mm, vma->vm_flags | VM_LOCKED, len) ||
-	    !secretmem_charge(file_inode(file), vma->vm_pgoff + vma_pages(vma)))
+	    !secretmem_charge(inode, vma->vm_pgoff + vma_pages(vma)))
 		return -EAGAIN;
 
 	/*
@@ -346,8 +382,12 @@ static int secretmem_setattr(struct dentry *dentry, struct iattr *iattr)
 	if (err)
 		return err;
 
-	if (iattr->ia_valid & ATTR_SIZE)
+	if (iattr->ia_valid & ATTR_SIZE) {
+		err = secretmem_seals_permit_size(inode, iattr->ia_size);
+		if (err)
+			return err;
 		secretmem_set_size(inode, iattr->ia_size);
+	}
 	setattr_copy(inode, iattr);
 	return 0;
 }
@@ -443,6 +483,7 @@ static struct inode *secretmem_alloc_inode(struct super_block *sb)
 		return NULL;
 	info->user = NULL;
 	info->charged = 0;
+	info->seals = 0;
 	mpol_shared_policy_init(&info->policy, NULL);
 	return &info->vfs_inode;
 }

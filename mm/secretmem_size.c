@@ -319,20 +319,40 @@ static int allocate_pages(struct address_space *mapping, pgoff_t index,
 	return err;
 }
 
-static int allocate(struct inode *inode, int mode, loff_t start, loff_t end)
+/* Everything that can be known to forbid the call before the file has changed. */
+static int may_fallocate(struct inode *inode, int mode, loff_t end)
 {
-	unsigned long charged = READ_ONCE(SECRETMEM_I(inode)->charged);
 	int err;
 
-	/* RLIMIT_FSIZE is for pages behind the end as well. */
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
+		err = secretmem_seals_permit_zeroing(inode);
+		if (err)
+			return err;
+	}
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		return 0;
+
+	/* RLIMIT_FSIZE, and the seal, are for pages behind the end as well. */
 	err = inode_newsize_ok(inode, end);
 	if (err)
 		return err;
+	return secretmem_seals_permit_size(inode, max(end, i_size_read(inode)));
+}
+
+static int allocate(struct inode *inode, int mode, loff_t start, loff_t end)
+{
+	struct address_space *mapping = inode->i_mapping;
+	unsigned long charged = READ_ONCE(SECRETMEM_I(inode)->charged);
+	int err = 0;
+
 	if (!secretmem_charge(inode, pages_of(end)))
 		return -ENOMEM;
 
-	err = allocate_pages(inode->i_mapping, start >> PAGE_SHIFT,
-			     pages_of(end));
+	if (mode & FALLOC_FL_ZERO_RANGE)
+		err = punch_hole(mapping, start, end);
+	if (!err)
+		err = allocate_pages(mapping, start >> PAGE_SHIFT,
+				     pages_of(end));
 	if (err) {
 		secretmem_lower_charge(inode, charged);
 		return err;
@@ -355,30 +375,33 @@ static int allocate(struct inode *inode, int mode, loff_t start, loff_t end)
  *
  * Context: may sleep; takes i_rwsem.
  *
- * Return: 0, or -EOPNOTSUPP, -EINTR, -ENOMEM if memory or the limit is exhausted, or
- * -EFBIG.
+ * Return: 0, or -EOPNOTSUPP, -EINTR, -ENOMEM if memory or the limit is exhausted,
+ * -EFBIG, or -EPERM if a seal forbids it.
  */
 long secretmem_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 {
 	struct inode *inode = file_inode(file);
-	struct address_space *mapping = inode->i_mapping;
 	loff_t end = offset + len;
-	long err = 0;
+	long err;
 
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
 		     FALLOC_FL_ZERO_RANGE))
 		return -EOPNOTSUPP;
 
 	inode_lock(inode);
-	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
-		err = punch_hole(mapping, offset, end);
-	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
+	err = may_fallocate(inode, mode, end);
+	if (err)
+		goto unlock;
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		err = punch_hole(inode->i_mapping, offset, end);
+	else
 		err = allocate(inode, mode, offset, end);
 	if (!err) {
 		inode->i_ctime = current_time(inode);
 		if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 			inode->i_mtime = inode->i_ctime;
 	}
+unlock:
 	inode_unlock(inode);
 	return err;
 }

@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+struct address_space;
+struct file;
 struct page;
 struct seq_file;
 
@@ -32,6 +34,10 @@ void secretmem_drain(void);
 void secretmem_report_meminfo(struct seq_file *m);
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
 bool __secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end);
+unsigned int *__secretmem_seals(struct file *file);
+void __secretmem_flush_writers(void);
+struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
+					    unsigned long address, bool write);
 
 /**
  * vma_is_secretmem() - does this area map a secret file?
@@ -58,6 +64,40 @@ static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
 {
 	return !vma_is_secretmem(vma) || __secretmem_may_grow(vma, end);
+}
+
+/**
+ * secretmem_seals() - the seals of a file, if it is a secret one
+ * @file: any
+ *
+ * Context: any. To change them, hold the inode's i_rwsem.
+ *
+ * Return: where they are, or NULL.
+ */
+static inline unsigned int *secretmem_seals(struct file *file)
+{
+	if (file->f_mapping->a_ops != &secretmem_aops)
+		return NULL;
+	return __secretmem_seals(file);
+}
+
+/**
+ * secretmem_flush_writers() - let nobody write any more to a secret file
+ * @mapping: of any file; no area that may write maps it, and none will
+ *
+ * An area leaves its file before the TLBs are flushed in which its pages are. Whoever
+ * pins a page can write to it as well, but nobody can pin a secret page.
+ *
+ * Context: may sleep.
+ *
+ * Return: false if it is no secret file.
+ */
+static inline bool secretmem_flush_writers(struct address_space *mapping)
+{
+	if (mapping->a_ops != &secretmem_aops)
+		return false;
+	__secretmem_flush_writers();
+	return true;
 }
 
 /**
@@ -147,6 +187,7 @@ static inline bool user_range_maybe_secretmem(unsigned long start,
 
 #else /* !CONFIG_SECRETMEM */
 
+struct mm_struct;
 struct vm_area_struct;
 
 static inline bool secretmem_enabled(void)
@@ -184,6 +225,22 @@ static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
 {
 	return true;
+}
+
+static inline unsigned int *secretmem_seals(struct file *file)
+{
+	return NULL;
+}
+
+static inline bool secretmem_flush_writers(struct address_space *mapping)
+{
+	return false;
+}
+
+static inline struct vm_area_struct *
+secretmem_find_futex(struct mm_struct *mm, unsigned long address, bool write)
+{
+	return NULL;
 }
 
 static inline bool page_maybe_secretmem(struct page *page)
