@@ -190,18 +190,6 @@ TEST_F(pages, zero_copy_send_does_not_take_them)
 	EXPECT_EQ(self->size, send(fd, self->plain, self->size, MSG_ZEROCOPY));
 }
 
-TEST_F(pages, shared_futex_is_refused)
-{
-	EXPECT_EQ(-1, syscall(SYS_futex, self->secret, FUTEX_WAKE, 1, NULL,
-			      NULL, 0));
-	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(-1, syscall(SYS_futex, self->secret, FUTEX_WAIT, 0, NULL,
-			      NULL, 0));
-	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(0, syscall(SYS_futex, self->plain, FUTEX_WAKE, 1, NULL,
-			     NULL, 0));
-}
-
 static unsigned long long frames[PAGES];
 
 static bool take_frames(const char *p)

@@ -47,13 +47,14 @@ enum { ORDINARY, SECRET, COLUMNS };
 struct column {
 	const char *name;
 	int (*create)(void);
+	int fd;			/* of the probe */
 	char *probe;
 	char *bulk;
 };
 
 static int create_ordinary(void)
 {
-	return memfd_create("demo", MFD_CLOEXEC);
+	return memfd_create("demo", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
 static int create_secret(void)
@@ -120,7 +121,8 @@ static int owner_writes(struct column *column)
 }
 
 /*
- * Another process. It starts without the mapping, and as root.
+ * Another process. It starts without the mapping, and as root. The descriptor it has,
+ * but uses it only if that is what the row is about.
  */
 
 static int ask_stranger(struct column *column,
@@ -170,6 +172,24 @@ static int peek(struct column *column, pid_t owner)
 static int by_ptrace(struct column *column)
 {
 	return ask_stranger(column, peek);
+}
+
+/* To be read, and not to be written to. */
+static int read_sealed_file(struct column *column, pid_t owner)
+{
+	void *p;
+
+	if (map_shared(column->fd, page_size) != MAP_FAILED || errno != EPERM)
+		return -ENOTRECOVERABLE;
+	p = mmap(NULL, page_size, PROT_READ, MAP_SHARED, column->fd, 0);
+	return p == MAP_FAILED ? -errno : judge(column, p);
+}
+
+static int by_descriptor(struct column *column)
+{
+	if (fcntl(column->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
+		return -errno;
+	return ask_stranger(column, read_sealed_file);
 }
 
 static int read_proc_mem(struct column *column, pid_t owner)
@@ -518,17 +538,16 @@ static void search_closed(void)
 	      ordinary > 0 && !secret, "remains", "none");
 }
 
-static void *new_memory(struct column *column, size_t size)
+static void *new_memory(struct column *column, size_t size, int *fd)
 {
-	int fd = column->create();
 	void *addr;
 
-	if (fd < 0 || ftruncate(fd, size))
+	*fd = column->create();
+	if (*fd < 0 || ftruncate(*fd, size))
 		die(column->name);
-	addr = map_shared(fd, size);
+	addr = map_shared(*fd, size);
 	if (addr == MAP_FAILED)
 		die(column->name);
-	close(fd);
 	return addr;
 }
 
@@ -536,12 +555,14 @@ static void create_columns(void)
 {
 	for (int n = 0; n < COLUMNS; n++) {
 		struct column *column = &columns[n];
+		int fd;
 
 		if (kcore_search_init(&probes[n], 1) ||
 		    kcore_search_init(&bulks[n], BULK_SIZE / page_size))
 			die("random numbers");
-		column->probe = new_memory(column, page_size);
-		column->bulk = new_memory(column, BULK_SIZE);
+		column->probe = new_memory(column, page_size, &column->fd);
+		column->bulk = new_memory(column, BULK_SIZE, &fd);
+		close(fd);
 		kcore_fill(&probes[n], column->probe, 0, 1);
 		kcore_fill(&bulks[n], column->bulk, 0, bulks[n].nr_pages);
 	}
@@ -574,6 +595,9 @@ static void print_table(bool host)
 	print_group("Its owner");
 	ask("reads it", owner_reads, READ);
 	ask("hands it to write(2)", owner_writes, READ);
+
+	print_group("Whom its owner hands the descriptor, to be read only");
+	ask("maps it after F_SEAL_FUTURE_WRITE", by_descriptor, READ);
 
 	print_group("Another process, as root");
 	ask("ptrace(2)", by_ptrace, -EIO);
@@ -616,7 +640,7 @@ static int verdict(bool host, bool without_host)
 		return 1;
 	}
 	printf("As promised: all of them can read ordinary memory; secret memory can be read\n"
-	       "by its owner alone%s.\n",
+	       "only by who has its descriptor or a mapping of it%s.\n",
 	       host ? "" : " (RAM was not searched from outside)");
 	return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Random calls on a file, and after each of them a comparison with what a model in
- * ordinary memory says: size, contents, which pages there are and which were touched.
+ * ordinary memory says: size, contents, which pages there are and which were touched,
+ * seals, and what the file is charged.
  *
  * The same calls on a memfd have to agree with the model as well, which shows that
  * the model is right.
@@ -28,6 +29,8 @@ struct model {
 	unsigned char *data;
 	bool there[PAGES];
 	bool touched[PAGES];
+	int seals;
+	size_t charged;
 };
 
 /* A mapping of some pages; both processes have it. */
@@ -35,6 +38,7 @@ struct window {
 	char *mem;
 	size_t first;
 	size_t pages;
+	bool writable;
 };
 
 static struct model model;
@@ -96,6 +100,14 @@ static bool said(bool right, const char *what)
 	return right;
 }
 
+/* Has the call that just gave @result done what it should, be it nothing? */
+static bool as_expected(int result, int expected_errno, const char *what)
+{
+	if (!expected_errno)
+		return said(!result, what);
+	return said(result == -1 && errno == expected_errno, what);
+}
+
 /*
  * What calls do to the model
  */
@@ -116,10 +128,30 @@ static void model_lose(size_t first, size_t end)
 	}
 }
 
+static void model_charge(size_t end)
+{
+	if (end > model.charged)
+		model.charged = end;
+}
+
+/* Not below what is mapped. */
+static void model_lower_charge(size_t end)
+{
+	size_t w;
+
+	for (w = 0; w < WINDOWS; w++)
+		if (windows[w].mem && windows[w].first + windows[w].pages > end)
+			end = windows[w].first + windows[w].pages;
+	if (end < model.charged)
+		model.charged = end;
+}
+
 static void model_cut(size_t size)
 {
-	if (size <= model.size)
+	if (size <= model.size) {
 		model_lose(pages_of(size), PAGES);
+		model_lower_charge(pages_of(size));
+	}
 	model_zero(size, max_size());
 	model.size = size;
 }
@@ -134,6 +166,7 @@ static void model_allocate(size_t start, size_t end, bool keep_size)
 			model.touched[i] = true;
 		model.there[i] = true;
 	}
+	model_charge(pages_of(end));
 	if (!keep_size && end > model.size)
 		model.size = end;
 }
@@ -143,6 +176,23 @@ static void model_punch(size_t start, size_t end)
 	model_zero(start, end);
 	if (pages_of(start) < end / page_size)
 		model_lose(pages_of(start), end / page_size);
+}
+
+static bool write_sealed(void)
+{
+	return model.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+static bool may_have_size(size_t size)
+{
+	return !(size < model.size && (model.seals & F_SEAL_SHRINK)) &&
+	       !(size > model.size && (model.seals & F_SEAL_GROW));
+}
+
+/* fallocate() of pages behind the end is refused even if it keeps the size. */
+static bool may_allocate(size_t end)
+{
+	return end <= model.size || !(model.seals & F_SEAL_GROW);
 }
 
 static void model_touch(size_t page)
@@ -158,46 +208,58 @@ static void model_touch(size_t page)
 static bool set_size(void)
 {
 	size_t size = random_offset();
+	bool may = may_have_size(size);
 
-	model_cut(size);
-	return said(!ftruncate(fd, size), "ftruncate");
+	if (may)
+		model_cut(size);
+	return as_expected(ftruncate(fd, size), may ? 0 : EPERM, "ftruncate");
 }
 
 static bool allocate(void)
 {
-	bool keep_size = random_below(2);
+	bool keep_size = random_below(2), may;
 	size_t start, end;
 
 	random_range(&start, &end);
-	model_allocate(start, end, keep_size);
-	return said(!fallocate(fd, keep_size ? FALLOC_FL_KEEP_SIZE : 0, start,
-			       end - start), "fallocate");
+	may = may_allocate(end);
+	if (may)
+		model_allocate(start, end, keep_size);
+	return as_expected(fallocate(fd, keep_size ? FALLOC_FL_KEEP_SIZE : 0,
+				     start, end - start),
+			   may ? 0 : EPERM, "fallocate");
 }
 
 static bool punch(void)
 {
+	bool may = !write_sealed();
 	size_t start, end;
 
 	random_range(&start, &end);
-	model_punch(start, end);
-	return said(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			       start, end - start), "punch");
+	if (may)
+		model_punch(start, end);
+	return as_expected(fallocate(fd, FALLOC_FL_PUNCH_HOLE |
+				     FALLOC_FL_KEEP_SIZE, start, end - start),
+			   may ? 0 : EPERM, "punch");
 }
 
 static bool zero_range(void)
 {
-	bool keep_size = random_below(2);
+	bool keep_size = random_below(2), may;
 	size_t start, end;
 
 	/* A memfd cannot. */
 	if (!secret)
 		return true;
 	random_range(&start, &end);
-	model_punch(start, end);
-	model_allocate(start, end, keep_size);
-	return said(!fallocate(fd, FALLOC_FL_ZERO_RANGE |
-			       (keep_size ? FALLOC_FL_KEEP_SIZE : 0), start,
-			       end - start), "zero range");
+	may = !write_sealed() && may_allocate(end);
+	if (may) {
+		model_punch(start, end);
+		model_allocate(start, end, keep_size);
+	}
+	return as_expected(fallocate(fd, FALLOC_FL_ZERO_RANGE |
+				     (keep_size ? FALLOC_FL_KEEP_SIZE : 0),
+				     start, end - start),
+			   may ? 0 : EPERM, "zero range");
 }
 
 static struct window *random_window(void)
@@ -213,11 +275,18 @@ static bool map_window(void)
 		munmap(window->mem, window->pages * page_size);
 	window->first = random_below(PAGES);
 	window->pages = 1 + random_below(PAGES - window->first);
+	window->writable = !write_sealed();
+	if (!window->writable &&
+	    !said(map_shared(fd, page_size) == MAP_FAILED && errno == EPERM,
+		  "mmap of a sealed file"))
+		return false;
 	window->mem = mmap(NULL, window->pages * page_size,
-			   PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-			   window->first * page_size);
-	if (said(window->mem != MAP_FAILED, "mmap"))
+			   PROT_READ | (window->writable ? PROT_WRITE : 0),
+			   MAP_SHARED, fd, window->first * page_size);
+	if (said(window->mem != MAP_FAILED, "mmap")) {
+		model_charge(window->first + window->pages);
 		return true;
+	}
 	window->mem = NULL;
 	return false;
 }
@@ -258,6 +327,7 @@ static bool remap_window(void)
 		model_touch(i);
 	window->mem = mem;
 	window->pages = pages;
+	model_charge(window->first + pages);
 	return true;
 }
 
@@ -270,32 +340,61 @@ static bool toggle_protection(void)
 
 	if (!window->mem || !len)
 		return true;
-	return said(!mprotect(mem, len, PROT_READ) &&
-		    !mprotect(mem, len, PROT_READ | PROT_WRITE), "mprotect");
+	return said(!mprotect(mem, len, PROT_READ), "mprotect") &&
+	       as_expected(mprotect(mem, len, PROT_READ | PROT_WRITE),
+			   window->writable ? 0 : EACCES, "mprotect to write");
 }
 
 static bool remove_by_madvise(void)
 {
 	struct window *window = random_window();
+	int refusal = 0;
 	size_t from, n;
 
 	if (!window->mem)
 		return true;
 	from = random_below(window->pages);
 	n = 1 + random_below(window->pages - from);
-	model_punch((window->first + from) * page_size,
-		    (window->first + from + n) * page_size);
-	return said(!madvise(window->mem + from * page_size, n * page_size,
-			     MADV_REMOVE), "MADV_REMOVE");
+	if (!window->writable)
+		refusal = EACCES;
+	else if (write_sealed())
+		refusal = EPERM;
+	else
+		model_punch((window->first + from) * page_size,
+			    (window->first + from + n) * page_size);
+	return as_expected(madvise(window->mem + from * page_size,
+				   n * page_size, MADV_REMOVE),
+			   refusal, "MADV_REMOVE");
 }
 
-/* The part of a window in a page, and what the model has for it. */
+static bool read_page(struct window *window, size_t page)
+{
+	size_t offset = (window->first + page) * page_size;
+	char *p = window->mem + page * page_size;
+
+	if (offset >= model.size)
+		return said(probe_read(p) == SIGBUS, "no SIGBUS for a read");
+	if (!said(!probe_read(p), "signal"))
+		return false;
+	model_touch(window->first + page);
+	return said(!memcmp(p, model.data + offset, page_size), "contents");
+}
+
+/* The part of a window in a page. */
 static bool write_page(struct window *window, size_t page)
 {
 	size_t index = window->first + page, start = random_below(page_size);
 	char *p = window->mem + page * page_size;
 	size_t end = (index + 1) * page_size, offset = index * page_size, i;
+	int sig;
 
+	if (!window->writable) {
+		/* An emulator may read before it writes. */
+		sig = probe_write(p, 1);
+		return said(sig == SIGSEGV ||
+			    (sig == SIGBUS && offset >= model.size),
+			    "no signal for a write") && read_page(window, page);
+	}
 	if (offset >= model.size)
 		return said(probe_write(p, 1) == SIGBUS &&
 			    probe_read(p) == SIGBUS, "no SIGBUS for a write");
@@ -310,19 +409,6 @@ static bool write_page(struct window *window, size_t page)
 		p[i - offset] = model.data[i];
 	}
 	return true;
-}
-
-static bool read_page(struct window *window, size_t page)
-{
-	size_t offset = (window->first + page) * page_size;
-	char *p = window->mem + page * page_size;
-
-	if (offset >= model.size)
-		return said(probe_read(p) == SIGBUS, "no SIGBUS for a read");
-	if (!said(!probe_read(p), "signal"))
-		return false;
-	model_touch(window->first + page);
-	return said(!memcmp(p, model.data + offset, page_size), "contents");
 }
 
 static bool use_window(void)
@@ -366,6 +452,53 @@ static bool use_windows_elsewhere(void)
 		       page_size);
 	}
 	return true;
+}
+
+/*
+ * Seals are for good, so from time to time there is a new file
+ */
+
+static bool add_seals(void)
+{
+	int seals = 1 << random_below(5), refusal = 0;
+	size_t w;
+
+	/* Most files are to have few. */
+	if (random_below(4))
+		return true;
+	if (seals == F_SEAL_WRITE && !(model.seals & F_SEAL_WRITE))
+		for (w = 0; w < WINDOWS; w++)
+			if (windows[w].mem && windows[w].writable)
+				refusal = EBUSY;
+	if (model.seals & F_SEAL_SEAL)
+		refusal = EPERM;
+	if (!refusal)
+		model.seals |= seals;
+	return as_expected(fcntl(fd, F_ADD_SEALS, seals), refusal, "seal");
+}
+
+static bool new_file(void)
+{
+	size_t w;
+
+	for (w = 0; w < WINDOWS; w++) {
+		if (windows[w].mem)
+			munmap(windows[w].mem, windows[w].pages * page_size);
+		windows[w].mem = NULL;
+		windows[w].pages = 0;
+	}
+	close(fd);
+	fd = secret ? memfd_secret(0) : memfd_create("model", MFD_ALLOW_SEALING);
+	model_lose(0, PAGES);
+	model.size = 0;
+	model.seals = 0;
+	model.charged = 0;
+	return said(fd >= 0, "new file");
+}
+
+static bool sometimes_new_file(void)
+{
+	return random_below(8) ? true : new_file();
 }
 
 /*
@@ -428,6 +561,17 @@ static bool compare_windows(void)
 	return true;
 }
 
+static bool compare_charge(void)
+{
+	char path[64];
+
+	if (!secret)
+		return true;
+	sprintf(path, "/proc/self/fdinfo/%d", fd);
+	return said(read_field(path, "charged") * 1024 ==
+		    (long)(model.charged * page_size), "charge");
+}
+
 static bool compare(void)
 {
 	size_t offset = random_offset(), there = 0, i;
@@ -439,6 +583,8 @@ static bool compare(void)
 	       said(st.st_size == (off_t)model.size, "size") &&
 	       said(st.st_blocks * 512 == (off_t)(there * page_size),
 		    "blocks") &&
+	       said(fcntl(fd, F_GET_SEALS) == model.seals, "seals") &&
+	       compare_charge() &&
 	       compare_seek(offset, SEEK_DATA) &&
 	       compare_seek(offset, SEEK_HOLE) &&
 	       compare_windows();
@@ -447,7 +593,8 @@ static bool compare(void)
 static bool (* const calls[])(void) = {
 	set_size, allocate, punch, zero_range, map_window, unmap_window,
 	remap_window, toggle_protection, remove_by_madvise, use_window,
-	use_window, use_window, use_windows_elsewhere,
+	use_window, use_window, use_windows_elsewhere, add_seals,
+	sometimes_new_file,
 };
 
 static long number(const char *name, long otherwise)
@@ -457,16 +604,17 @@ static long number(const char *name, long otherwise)
 	return text ? atol(text) : otherwise;
 }
 
-static bool agrees_with_the_model(int new_fd)
+static bool agrees_with_the_model(void)
 {
 	long seed = number("SEED", time(NULL) ^ getpid());
 	long steps = number("STEPS", 3000);
 	time_t end = time(NULL) + number("SECONDS", 0);
-	bool right = true;
+	bool right;
 
-	fd = new_fd;
 	state = seed;
 	model.data = calloc(PAGES + 1, page_size);
+	fd = -1;
+	right = new_file();
 	for (step = 0; right && (step < steps || time(NULL) < end); step++) {
 		right = calls[random_below(ARRAY_SIZE(calls))]();
 		right = right && compare();
@@ -480,13 +628,13 @@ static bool agrees_with_the_model(int new_fd)
 
 TEST(memfd_agrees_with_the_model)
 {
-	EXPECT_TRUE(agrees_with_the_model(memfd_create("model", 0)));
+	EXPECT_TRUE(agrees_with_the_model());
 }
 
 TEST(secret_file_agrees_with_the_model)
 {
 	secret = true;
-	EXPECT_TRUE(agrees_with_the_model(memfd_secret(0)));
+	EXPECT_TRUE(agrees_with_the_model());
 }
 
 TEST_HARNESS_MAIN

@@ -12,7 +12,6 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
-#include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -277,28 +276,6 @@ static ssize_t take_by_proc_mem(struct taker *taker, char *from, size_t size)
 	return got;
 }
 
-static bool prepare_futex(struct taker *taker)
-{
-	return true;
-}
-
-/* A shared futex is known by its page: nobody waits there, and nobody has to. */
-static ssize_t take_by_futex(struct taker *taker, char *from, size_t size)
-{
-	const struct timespec now = { };
-	const int neither = 0x12345678;
-	char *p;
-
-	for (p = from; p < from + size; p += page_size) {
-		if (syscall(SYS_futex, p, FUTEX_WAKE, 1, NULL, NULL, 0))
-			break;
-		if (!syscall(SYS_futex, p, FUTEX_WAIT, neither, &now, NULL, 0) ||
-		    errno != EAGAIN)
-			break;
-	}
-	return p > from ? p - from : -1;
-}
-
 static const struct way vmsplice_way = {
 	.prepare = prepare_vmsplice,
 	.take = take_by_vmsplice,
@@ -335,12 +312,6 @@ static const struct way proc_mem_way = {
 	.prepare = prepare_proc_mem,
 	.take = take_by_proc_mem,
 	.refusal = EIO,
-};
-
-static const struct way futex_way = {
-	.prepare = prepare_futex,
-	.take = take_by_futex,
-	.refusal = EFAULT,
 };
 
 /*
@@ -658,13 +629,9 @@ FIXTURE_VARIANT_ADD(no_secret_page, by_proc_mem) {
 	.from_outside = true,
 };
 
-FIXTURE_VARIANT_ADD(no_secret_page, by_shared_futex) {
-	.ways = { &futex_way },
-};
-
 FIXTURE_VARIANT_ADD(no_secret_page, by_all_at_once) {
 	.ways = { &vmsplice_way, &direct_write_way, &direct_read_way,
-		  &io_uring_way, &readv_way, &proc_mem_way, &futex_way },
+		  &io_uring_way, &readv_way, &proc_mem_way },
 };
 
 /* One file for each page, in a ramfs that goes with the last of them. */

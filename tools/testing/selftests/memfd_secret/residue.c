@@ -708,8 +708,6 @@ static void *try_to_take(void *plain)
 		refused(pread(mem, plain, page_size,
 			      (unsigned long)wanted) < 0);
 		refused(pwrite(disk, wanted, page_size, 0) < 0);
-		refused(syscall(SYS_futex, wanted, FUTEX_WAKE, 1, NULL, NULL,
-				0) < 0);
 		/* Each of these holds mmap_lock, which others need. */
 		usleep(100);
 	}
