@@ -39,7 +39,7 @@ STATUS_FILE ?=
 TOTALS ?=
 ALSO ?=
 
-.PHONY: help run shell check negative stress kcsan bench baseline gates tree series import \
+.PHONY: help run shell check negative stress kasan kcsan bench baseline gates tree series import \
 	clean distclean setup fetch guest-run guest-check guest-check-all
 .NOTPARALLEL:
 
@@ -54,12 +54,14 @@ help:
 	@echo '  make check                all tests; ends with a table of what took how long, and'
 	@echo '                            "N passed, N failed, N skipped"'
 	@echo '  make check ARCH=arm64     the boots of one architecture'
-	@echo '  make check KERNEL=kasan TEST=race'
+	@echo '  make check KERNEL=faults TEST=size'
 	@echo '                            one kernel, one test, or both'
 	@echo '  make gates                the checks of the series, which need no boot'
 	@echo '  make negative             boots that the harness must judge as failed'
 	@echo '  make stress               a fuzzer, stressors and a model, for about 100 minutes;'
 	@echo '                            APPEND=SECONDS=30 makes each test that short'
+	@echo '  make kasan                all tests on a kernel that looks for accesses out of bounds,'
+	@echo '                            uses after free, undefined behaviour and leaks'
 	@echo '  make kcsan                tests on a kernel that looks for data races'
 	@echo '  make bench                what it costs, beside memfd_create(): a table, CSV, a plot'
 	@echo '  make bench PEER=1         Debian kernels 6.12 and newest beside ours, x86_64 only'
@@ -123,8 +125,8 @@ stress: tree
 	@scripts/setup stress
 	@$(QEMU) stress
 
-kcsan: tree
-	@$(QEMU) kcsan
+kasan kcsan: tree
+	@$(QEMU) $@
 
 bench: tree
 	@scripts/setup bench
