@@ -560,7 +560,6 @@ FIXTURE_VARIANT_ADD(core, dump_after_it_grew) { .grown = true };
 
 FIXTURE_SETUP(core)
 {
-	int memfd = memfd_create("control", 0);
 	char *plain;
 
 	strcpy(self->dir, "/tmp/secretXXXXXX");
@@ -574,8 +573,7 @@ FIXTURE_SETUP(core)
 	ASSERT_NE(MAP_FAILED, (void *)self->secret);
 	fill(self->secret, page_size, 1);
 	fill(self->secret + page_size, page_size, 1);
-	ASSERT_EQ(0, ftruncate(memfd, page_size));
-	plain = map_shared(memfd, page_size);
+	plain = map_shared(plain_file(page_size), page_size);
 	ASSERT_NE(MAP_FAILED, (void *)plain);
 	fill(plain, page_size, 2);
 }

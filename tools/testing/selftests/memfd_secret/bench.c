@@ -24,9 +24,9 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "secretmem.h"
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -39,30 +39,14 @@
 /* Rounds of one case end after so long, if one or more are done. */
 #define MAX_SECONDS	10
 
-static int create_secret(size_t size)
-{
-	return secret_file(size);
-}
-
-static int create_memfd(size_t size)
-{
-	int fd = memfd_create("bench", MFD_CLOEXEC);
-
-	if (fd >= 0 && ftruncate(fd, size)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 enum { SECRET, MEMFD, ANON, KINDS };
 
 static const struct kind {
 	const char *name;
-	int (*create)(size_t size);	/* NULL: anonymous */
+	int (*create)(off_t size);	/* NULL: anonymous */
 } kinds[KINDS] = {
-	[SECRET]	= { "secret", create_secret },
-	[MEMFD]		= { "memfd", create_memfd },
+	[SECRET]	= { "secret", secret_file },
+	[MEMFD]		= { "memfd", plain_file },
 	[ANON]		= { "anon" },
 };
 
@@ -146,14 +130,6 @@ static void emit(const char *name, const char *kind, size_t size, int threads,
 	printf("%s,%s,%zu,%d,%s,%.1f,%s\n", name, kind, size, threads, metric,
 	       value, unit);
 	fflush(stdout);
-}
-
-static double now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e9 + ts.tv_nsec;
 }
 
 static void pin_to(int cpu)

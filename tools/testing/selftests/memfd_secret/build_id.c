@@ -304,12 +304,8 @@ static bool make_secrets(unsigned long *secret)
 
 static char *make_plain(void)
 {
-	int fd = memfd_create("control", 0);
-	char *p;
+	char *p = map_shared(plain_file(page_size), page_size);
 
-	if (fd < 0 || ftruncate(fd, page_size))
-		return MAP_FAILED;
-	p = map_shared(fd, page_size);
 	if (p != MAP_FAILED)
 		make_image(p, PLAIN);
 	return p;

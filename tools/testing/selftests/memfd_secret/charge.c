@@ -5,14 +5,13 @@
  */
 #define _GNU_SOURCE
 #include "testing.h"
+#include "fd_passing.h"
 
 #include <limits.h>
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #define PAGES 16
@@ -25,11 +24,6 @@ static bool become(uid_t uid)
 	/* /proc/self is root's otherwise. */
 	return !setresuid(uid, uid, uid) &&
 	       !prctl(PR_SET_DUMPABLE, 1);
-}
-
-static int limit_locked(size_t size)
-{
-	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
 }
 
 static long charged_pages(int fd)
@@ -266,43 +260,6 @@ TEST_F(charge, ends_with_the_last_mapping)
 	munmap(p, page_size);
 	EXPECT_EQ(PAGES, room());
 	close(watch);
-}
-
-static int send_fd(int sock, int fd)
-{
-	char control[CMSG_SPACE(sizeof(int))] = "", c = 0;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &fd, sizeof(int));
-	return sendmsg(sock, &msg, 0) == 1 ? 0 : -1;
-}
-
-static int receive_fd(int sock)
-{
-	char control[CMSG_SPACE(sizeof(int))], c;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	int fd;
-
-	if (recvmsg(sock, &msg, 0) != 1 || !CMSG_FIRSTHDR(&msg))
-		return -1;
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-	return fd;
 }
 
 TEST_F(charge, stops_files_in_the_queue_of_a_socket)

@@ -4,11 +4,11 @@
  */
 #define _GNU_SOURCE
 #include "testing.h"
+#include "fd_passing.h"
 
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -378,25 +378,9 @@ TEST_F(shared, file_is_shared_by_exec)
 	EXPECT_EQ(0, wait_status(pid));
 }
 
-static struct msghdr *fd_message(void)
-{
-	static char space[CMSG_SPACE(sizeof(int))], byte;
-	static struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	static struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg = (struct cmsghdr *)space;
-
-	msg.msg_control = space;
-	msg.msg_controllen = sizeof(space);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	return &msg;
-}
-
 TEST_F(shared, file_is_shared_by_SCM_RIGHTS)
 {
-	struct msghdr *msg = fd_message();
-	int sv[2], fd;
+	int sv[2];
 	pid_t pid;
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
@@ -404,13 +388,9 @@ TEST_F(shared, file_is_shared_by_SCM_RIGHTS)
 	if (!pid) {
 		close(self->fd);
 		munmap(self->mem, page_size);
-		if (recvmsg(sv[1], msg, 0) != 1)
-			_exit(2);
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(msg)), sizeof(fd));
-		_exit(visit(fd, 1, 2));
+		_exit(visit(receive_fd(sv[1]), 1, 2));
 	}
-	memcpy(CMSG_DATA(CMSG_FIRSTHDR(msg)), &self->fd, sizeof(int));
-	EXPECT_EQ(1, sendmsg(sv[0], msg, 0));
+	EXPECT_EQ(0, send_fd(sv[0], self->fd));
 	EXPECT_EQ(0, wait_status(pid));
 }
 

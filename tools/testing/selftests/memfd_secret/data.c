@@ -31,8 +31,7 @@ FIXTURE_SETUP(data)
 	ASSERT_NE(MAP_FAILED, (void *)self->mem);
 	fill(self->mem, self->size, 1);
 
-	self->memfd = memfd_create("control", 0);
-	ASSERT_EQ(0, ftruncate(self->memfd, self->size));
+	self->memfd = plain_file(self->size);
 	self->buf = map_shared(self->memfd, self->size);
 	ASSERT_NE(MAP_FAILED, (void *)self->buf);
 	fill(self->buf, self->size, 2);

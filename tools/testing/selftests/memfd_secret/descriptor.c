@@ -707,10 +707,8 @@ FIXTURE_VARIANT_ADD(ring, registered) { .flags = IOSQE_FIXED_FILE };
 
 FIXTURE_SETUP(ring)
 {
-	int memfd = memfd_create("control", 0);
-
-	ASSERT_EQ(0, ftruncate(memfd, page_size));
-	ASSERT_TRUE(name_file(&self->plain, memfd, page_size, PLAIN));
+	ASSERT_TRUE(name_file(&self->plain, plain_file(page_size), page_size,
+			      PLAIN));
 	ASSERT_TRUE(name_file(&self->secret, secret_file(page_size), page_size,
 			      SECRET));
 	self->buf = map_plain(page_size);

@@ -7,8 +7,7 @@
  * come first. Takes two CPUs.
  */
 #define _GNU_SOURCE
-#include <time.h>
-
+#include "clock.h"
 #include "threads.h"
 
 #define FILTER	"/sys/kernel/debug/hwpoison/corrupt-filter-"
@@ -22,14 +21,6 @@ static char failing[32];
 /* When it fails, and how long it took to be rid of the file, in nanoseconds. */
 static long long delay, took;
 
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
 static void *fail_for_a_moment(void *unused)
 {
 	int fd = open(OFFLINE, O_WRONLY | O_CLOEXEC);
@@ -40,7 +31,7 @@ static void *fail_for_a_moment(void *unused)
 		meet(&start);
 		if (stopped())
 			break;
-		for (at = now() + delay; now() < at; )
+		for (at = now_ns() + delay; now_ns() < at; )
 			;
 		n = strlen(failing);
 		if (pwrite(fd, failing, n, 0) != n)
@@ -63,9 +54,9 @@ static void use_file(size_t size)
 	}
 	sprintf(failing, "%#llx", page_frame(p) * page_size);
 	meet(&start);
-	took = now();
+	took = now_ns();
 	munmap(p, size);
-	took = now() - took;
+	took = now_ns() - took;
 	meet(&finish);
 }
 

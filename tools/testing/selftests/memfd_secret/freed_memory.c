@@ -103,17 +103,6 @@ static size_t free_in_pieces(void)
 	return pages * page_size < MOST_PIECES ? pages * page_size : MOST_PIECES;
 }
 
-static int plain_file(off_t size)
-{
-	int fd = memfd_create("control", MFD_CLOEXEC);
-
-	if (fd >= 0 && ftruncate(fd, size)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 FIXTURE(zombies) {
 	pid_t pids[ZOMBIES];
 };

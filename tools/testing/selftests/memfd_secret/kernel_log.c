@@ -79,13 +79,11 @@ static char *map_three_pages(int fd)
 
 FIXTURE_SETUP(jump)
 {
-	int memfd = memfd_create("control", 0);
 	size_t i;
 
 	self->secret = map_three_pages(secret_file(page_size));
 	ASSERT_NE(MAP_FAILED, (void *)self->secret);
-	ASSERT_EQ(0, ftruncate(memfd, page_size));
-	self->plain = map_three_pages(memfd);
+	self->plain = map_three_pages(plain_file(page_size));
 	ASSERT_NE(MAP_FAILED, (void *)self->plain);
 
 	for (i = 0; i < ARRAY_SIZE(settings); i++) {

@@ -128,12 +128,11 @@ static int set_slot(int vm, __u64 address, __u32 flags, const char *memory)
 FIXTURE_SETUP(guest)
 {
 	const int prot = PROT_READ | (variant->read_only ? 0 : PROT_WRITE);
-	int memfd = memfd_create("control", 0);
 
-	ASSERT_EQ(0, ftruncate(memfd, page_size));
 	self->secret = map_filled(secret_file(page_size), SECRET,
 				  variant->touched, prot);
-	self->plain = map_filled(memfd, PLAIN, variant->touched, prot);
+	self->plain = map_filled(plain_file(page_size), PLAIN,
+				 variant->touched, prot);
 	self->code = map_plain(page_size);
 	ASSERT_NE(MAP_FAILED, (void *)self->secret);
 	ASSERT_NE(MAP_FAILED, (void *)self->plain);

@@ -10,10 +10,10 @@
  */
 #define _GNU_SOURCE
 #include "testing.h"
+#include "fd_passing.h"
 
 #include <limits.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -127,21 +127,11 @@ static int make_writable(int fd)
 	return mprotect(mapped, page_size, PROT_READ | PROT_WRITE) ? errno : 0;
 }
 
-/* A descriptor that is not to be had is missing in a message, which is no error. */
 static int receive(int sock)
 {
-	char control[CMSG_SPACE(sizeof(int))], c;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-
-	if (recvmsg(sock, &msg, 0) != 1)
-		return CHILD_FAILED;
-	if (CMSG_FIRSTHDR(&msg))
+	if (receive_fd(sock) >= 0)
 		return 0;
-	return msg.msg_flags & MSG_CTRUNC ? EACCES : CHILD_FAILED;
+	return errno == EACCES ? EACCES : CHILD_FAILED;
 }
 
 /* The same with a file of one's own. */
@@ -169,22 +159,11 @@ static int as(const char *who, int (*attempt)(int), int arg)
 /* What somebody else gets who is sent the descriptor. */
 static int pass_to(const char *who, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { };
-	struct iovec iov = { "", 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	int socks[2], status = CHILD_FAILED;
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, socks))
 		return -1;
-	if (sendmsg(socks[0], &msg, 0) == 1)
+	if (!send_fd(socks[0], fd))
 		status = as(who, receive, socks[1]);
 	close(socks[0]);
 	close(socks[1]);

@@ -5,14 +5,7 @@
 #define _GNU_SOURCE
 #include "testing.h"
 
-#include <sys/resource.h>
-
 #define PAGES 16
-
-static int limit_locked(size_t size)
-{
-	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
-}
 
 /* A process that may lock PAGES pages, and a file that is larger. */
 FIXTURE(limit) {

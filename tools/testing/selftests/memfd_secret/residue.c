@@ -27,6 +27,7 @@
 #include <sys/uio.h>
 
 #include "host.h"
+#include "fd_passing.h"
 #include "inject.h"
 #include "kcore.h"
 
@@ -266,8 +267,7 @@ TEST_F(nothing_is_left, of_what_was_found_while_the_file_was_open)
 	char *p;
 
 	ASSERT_EQ(0, kcore_search_init(&plain, PAGES));
-	plain_fd = memfd_create("control", 0);
-	ASSERT_EQ(0, ftruncate(plain_fd, PAGES * page_size));
+	plain_fd = plain_file(PAGES * page_size);
 	p = map_shared(plain_fd, PAGES * page_size);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	kcore_fill(&plain, p, 0, PAGES);
@@ -340,23 +340,6 @@ TEST_F(nothing_is_left, of_an_owner_whose_child_lived_on)
 	EXPECT_TRUE(all_children_are_gone());
 }
 
-static void send_descriptor(int sock, int fd)
-{
-	char control[CMSG_SPACE(sizeof(fd))] = "", c = 0;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	check(sendmsg(sock, &msg, 0) == 1);
-}
-
 /* Sockets in each other's queue, so that closing does not free the queues. */
 TEST_F(nothing_is_left, in_queues_of_sockets_that_nobody_has)
 {
@@ -365,9 +348,9 @@ TEST_F(nothing_is_left, in_queues_of_sockets_that_nobody_has)
 	for (last = 0; last < 2; last++) {
 		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
 		fd = filled_file(PAGES, NULL);
-		send_descriptor(sv[0], fd);
-		send_descriptor(sv[0], sv[1]);
-		send_descriptor(sv[1], sv[0]);
+		ASSERT_EQ(0, send_fd(sv[0], fd));
+		ASSERT_EQ(0, send_fd(sv[0], sv[1]));
+		ASSERT_EQ(0, send_fd(sv[1], sv[0]));
 		close(fd);
 		if (!last)
 			EXPECT_EQ(keys_in(PAGES), host_search(&secret.key));
@@ -543,12 +526,11 @@ TEST_F(nothing_is_left, of_owners_that_exec)
 static void __attribute__((noreturn)) crash(const struct kcore_search *plain)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-	int memfd = memfd_create("control", 0);
+	char *p = map_shared(plain_file(page_size), page_size);
 	pthread_t second;
-	char *p;
 
-	check(!ftruncate(memfd, page_size));
-	kcore_fill(plain, map_shared(memfd, page_size), 0, 1);
+	check(p != MAP_FAILED);
+	kcore_fill(plain, p, 0, 1);
 	close(filled_file(PAGES, &p));
 	check(!madvise(p, PAGES * page_size, MADV_DODUMP) &&
 	      !setrlimit(RLIMIT_CORE, &unlimited) &&

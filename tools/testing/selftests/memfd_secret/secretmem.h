@@ -36,6 +36,18 @@ static inline int secret_file(off_t size)
 	return fd;
 }
 
+/* A memfd of @size bytes, to compare with; -1 and errno if it can not be had. */
+static inline int plain_file(off_t size)
+{
+	int fd = memfd_create("control", 0);
+
+	if (fd >= 0 && ftruncate(fd, size)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 /* @size bytes from the start of @fd, readable and writable; or MAP_FAILED. */
 static inline void *map_shared(int fd, size_t size)
 {

@@ -6,8 +6,7 @@
 #ifndef SELFTEST_STRESS_H
 #define SELFTEST_STRESS_H
 
-#include <time.h>
-
+#include "clock.h"
 #include "testing.h"
 
 #undef TEST_TIMEOUT_DEFAULT
@@ -23,13 +22,10 @@ static inline long seconds(void)
 	return n > 0 ? n : 60;
 }
 
-/* By a clock that nobody sets. */
+/* In seconds. */
 static inline time_t now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return now_ns() / 1000000000;
 }
 
 #endif /* SELFTEST_STRESS_H */

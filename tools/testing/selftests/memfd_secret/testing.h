@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <linux/capability.h>
+#include <sys/resource.h>
 
 #include "secretmem.h"
 
@@ -345,6 +346,12 @@ static inline bool frees_unmap(void)
 	return !read_text("/proc/cmdline", line, sizeof(line)) &&
 	       (strstr(line, "debug_pagealloc=on") ||
 		strstr(line, "debug_pagealloc=1"));
+}
+
+/* How much memory this process, and this user, may lock without CAP_IPC_LOCK. */
+static inline int limit_locked(size_t size)
+{
+	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
 }
 
 /* Give up one capability for good. */
