@@ -263,7 +263,6 @@ TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
 TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 {
 	int give = open(GIVE_BACK, O_WRONLY | O_CLOEXEC);
-	int here = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
 	char *secret = map_secret(page_size), *held = hold_split_memory();
 	long small, spare;
 	struct frames frames;
@@ -284,9 +283,9 @@ TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 	if (!inject_failures(100) || !inject_set("failslab", "probability", "0"))
 		SKIP(return, "kernel without FAULT_INJECTION");
 
-	ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+	inject_here(true);
 	EXPECT_EQ(1, write(give, "1", 1));
-	ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+	inject_here(false);
 	inject_failures(0);
 	kept = spare_kb() == spare;
 	TH_LOG("%ld of %ld kB stayed, DirectMap4k %ld and %ld kB", spare_kb(), spare,
@@ -309,7 +308,6 @@ TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 	EXPECT_TRUE(is_filled(secret, page_size, 1));
 	munmap(secret, page_size);
 	munmap(held, SPLIT_AT_BOOT);
-	close(here);
 	close(give);
 }
 
@@ -322,7 +320,6 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 	/* What has one page table of user space, and a few of these. */
 	const size_t step = 512 * page_size, size = 32 * step;
 	const unsigned int many = 4 * (SLACK_KB << 10) / page_size;
-	int here = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
 	int space = open(INJECT_DIR "fail_page_alloc/space", O_WRONLY | O_CLOEXEC);
 	char *held, *map, *area, *p;
 	unsigned int failed = 0;
@@ -360,9 +357,9 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 		for (touched = false; !touched && failed < many; failed += !touched) {
 			/* No blocks, a single page, and none after it. */
 			ASSERT_EQ(1, write(space, "2", 1));
-			ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+			inject_here(true);
 			touched = kernel_touch(p);
-			ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+			inject_here(false);
 		}
 	}
 	ASSERT_EQ(1, write(space, "0", 1));
@@ -373,7 +370,6 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 	munmap(map, size + step);
 	EXPECT_LT(before, free_kb_above(before));
 	munmap(held, SPLIT_AT_BOOT);
-	close(here);
 	close(space);
 }
 
@@ -381,7 +377,6 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 {
 	const size_t size = BIG;
-	int here = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
 	struct frames frames;
 	size_t i, failed = 0;
 	char *secret, *held;
@@ -400,12 +395,11 @@ TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 
 	secret = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)secret);
-	ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+	inject_here(true);
 	for (i = 0; i < size; i += page_size)
 		failed += !kernel_touch(secret + i);
-	ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+	inject_here(false);
 	inject_failures(0);
-	close(here);
 
 	EXPECT_LT(0, failed);
 	EXPECT_EQ(size / page_size - failed, resident_pages(secret, size));

@@ -284,24 +284,20 @@ TEST_F(each_allocation, may_fail)
  */
 static int touch_with_failures(char *p, size_t size)
 {
-	int here = open("/proc/thread-self/make-it-fail", O_WRONLY);
 	int zero = open("/dev/zero", O_RDONLY), failures = 0;
 	size_t i;
 
 	for (i = 0; i < size; i += page_size) {
 		if (i % (512 * page_size) == 0)
 			give_spare_memory_back();
-		if (pwrite(here, "1", 1, 0) != 1)
-			abort();
+		inject_here(true);
 		while (i % (2 * page_size) && !kernel_touch(p + i))
 			failures++;
 		while (read(zero, p + i, page_size) < 0)
 			failures++;
-		if (pwrite(here, "0", 1, 0) != 1)
-			abort();
+		inject_here(false);
 	}
 	close(zero);
-	close(here);
 	return failures;
 }
 

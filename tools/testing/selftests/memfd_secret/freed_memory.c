@@ -145,10 +145,9 @@ TEST_F(zombies, can_be_looked_at_though_their_stacks_have_new_owners)
 	static const char * const names[] = {
 		"stat", "wchan", "stack", "syscall"
 	};
-	/* To open it may need what fails. */
-	int here = open("/proc/thread-self/make-it-fail", O_WRONLY);
 	size_t size = free_in_pieces(), i, j;
 	char text[4096];
+	bool fragmented;
 	char *p;
 	int fd;
 
@@ -156,14 +155,14 @@ TEST_F(zombies, can_be_looked_at_though_their_stacks_have_new_owners)
 	fd = variant->file(size);
 	p = map_shared(fd, size);
 	ASSERT_NE(MAP_FAILED, p);
-	if (inject_fragmentation(true))
-		ASSERT_EQ(1, pwrite(here, "1", 1, 0));
+	fragmented = inject_fragmentation(true);
+	if (fragmented)
+		inject_here(true);
 	for (i = 0; i < size; i += page_size)
 		p[i] = 1;
-	if (here >= 0)
-		ASSERT_EQ(1, pwrite(here, "0", 1, 0));
+	if (fragmented)
+		inject_here(false);
 	inject_fragmentation(false);
-	close(here);
 	TH_LOG("%zu kB have new owners", size >> 10);
 
 	for (i = 0; i < ZOMBIES; i++)

@@ -57,12 +57,21 @@ static inline bool inject_fragmentation(bool on)
 		inject_set("fail_page_alloc", "min-order", on ? "1" : "0");
 }
 
-/* Should this thread have the failures? Only after inject_failures(). */
+/*
+ * Should this thread have the failures? After inject_failures(), and first with true.
+ * The file stays open until they end: to open it could fail.
+ */
 static inline void inject_here(bool on)
 {
-	/* To open the file takes allocations, too. */
-	while (write_text("/proc/thread-self/make-it-fail", on ? "1" : "0"))
-		;
+	static __thread int file;
+
+	if (on)
+		file = open("/proc/thread-self/make-it-fail",
+			    O_WRONLY | O_CLOEXEC);
+	if (write(file, on ? "1" : "0", 1) != 1)
+		abort();
+	if (!on)
+		close(file);
 }
 
 /*
