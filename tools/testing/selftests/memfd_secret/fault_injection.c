@@ -320,45 +320,135 @@ TEST(faults_fail_again_and_again_and_succeed)
 	EXPECT_TRUE(is_filled(p, size, 1));
 }
 
-TEST(fallocate_fails_again_and_again_and_succeeds)
-{
-	const size_t size = 4 << 20;
-	int fd = secret_file(size), failures = 0;
-	char path[64];
-	struct stat st;
-	char *p;
+#define PREALLOCATED	(4 << 20)
 
-	p = map_shared(fd, size / 2);
-	ASSERT_NE(MAP_FAILED, (void *)p);
-	fill(p, page_size, 1);
+/* A file with a single page, half of which is mapped. */
+FIXTURE(preallocation) {
+	bool there;		/* failures can be had */
+	int fd;
+	char *mem;
+	unsigned int failures;
+};
+
+FIXTURE_SETUP(preallocation)
+{
+	self->there = inject_failures(0);
+	self->fd = secret_file(PREALLOCATED);
+	self->mem = map_shared(self->fd, PREALLOCATED / 2);
+	ASSERT_NE(MAP_FAILED, (void *)self->mem);
+	fill(self->mem, page_size, 1);
+}
+
+static long charged_kb(int fd)
+{
+	char path[64];
+
 	sprintf(path, "/proc/self/fdinfo/%d", fd);
-	if (!inject_failures(0))
-		SKIP(return, "kernel without FAULT_INJECTION");
-	for (;;) {
-		inject_failures(0);
-		ASSERT_TRUE(give_spare_memory_back());
-		inject_failures(90);
-		inject_here(true);
-		if (!fallocate(fd, 0, 0, size))
-			break;
-		inject_here(false);
-		ASSERT_EQ(ENOMEM, errno);
-		ASSERT_EQ(0, fstat(fd, &st));
-		/* What was there is all there is, and what was charged. */
-		ASSERT_EQ(page_size, st.st_blocks * 512);
-		ASSERT_EQ((long)(size / 2 >> 10), read_field(path, "charged"));
-		failures++;
-		if (failures > 20)
-			break;
-	}
-	inject_here(false);
+	return read_field(path, "charged");
+}
+
+FIXTURE_TEARDOWN(preallocation)
+{
 	inject_failures(0);
-	EXPECT_LT(0, failures);
-	TH_LOG("it failed %d times", failures);
-	EXPECT_EQ(0, fallocate(fd, 0, 0, size));
-	EXPECT_EQ(size >> 10, read_field(path, "charged"));
-	EXPECT_TRUE(is_filled(p, page_size, 1));
-	EXPECT_TRUE(is_zero(p + page_size, size / 2 - page_size));
+	if (self->there)
+		EXPECT_LT(0, self->failures);
+	EXPECT_EQ(0, fallocate(self->fd, 0, 0, PREALLOCATED));
+	EXPECT_EQ(PREALLOCATED >> 10, charged_kb(self->fd));
+	EXPECT_TRUE(is_filled(self->mem, page_size, 1));
+	EXPECT_TRUE(is_zero(self->mem + page_size,
+			    PREALLOCATED / 2 - page_size));
+}
+
+/*
+ * Has fallocate() fail as it was set up, and without memory that could be had without an
+ * allocation. Its error number, but EIO if that is not all there is of it.
+ */
+static int preallocate(int fd, unsigned int *failures)
+{
+	struct stat st;
+	int err;
+
+	inject_here(true);
+	err = fallocate(fd, 0, 0, PREALLOCATED) ? errno : 0;
+	inject_here(false);
+	if (!err)
+		return 0;
+	++*failures;
+	/* The page that was there is all there is, and charged is what was mapped. */
+	if (fstat(fd, &st) || st.st_blocks * 512 != page_size ||
+	    charged_kb(fd) != PREALLOCATED / 2 >> 10)
+		err = EIO;
+	return err;
+}
+
+TEST_F(preallocation, may_fail_again_and_again)
+{
+	int err;
+
+	if (!self->there)
+		SKIP(return, "kernel without FAULT_INJECTION");
+	do {
+		ASSERT_TRUE(give_spare_memory_back());
+		ASSERT_TRUE(inject_failures(90));
+		err = preallocate(self->fd, &self->failures);
+		inject_failures(0);
+	} while (err == ENOMEM && self->failures <= 20);
+	EXPECT_TRUE(!err || err == ENOMEM);
+	TH_LOG("it failed %u times", self->failures);
+}
+
+static long pages_taken(void)
+{
+	return read_field(POOL_EVENTS, "pages_taken");
+}
+
+/* There is one block for the pool, and some pages, but not a second block. */
+TEST_F(preallocation, may_fail_when_memory_ends_half_way)
+{
+	const unsigned int block = (2 << 20) / page_size;
+	unsigned int pages;
+	char text[16];
+	long before;
+
+	if (!self->there)
+		SKIP(return, "kernel without FAULT_INJECTION");
+	for (pages = block + 1; pages < 2 * block; pages += block / 8) {
+		ASSERT_TRUE(give_spare_memory_back());
+		before = pages_taken();
+		ASSERT_TRUE(inject_failures(100));
+		ASSERT_TRUE(inject_set("failslab", "probability", "0"));
+		sprintf(text, "%u", pages);
+		ASSERT_TRUE(inject_set("fail_page_alloc", "space", text));
+		EXPECT_EQ(ENOMEM, preallocate(self->fd, &self->failures));
+		EXPECT_LE(before + block, pages_taken());
+		inject_set("fail_page_alloc", "space", "0");
+		inject_failures(0);
+	}
+}
+
+/* The page cache takes a node for 64 pages, so these fail later and later. */
+TEST_F(preallocation, may_fail_at_each_node_of_the_page_cache)
+{
+	unsigned int bytes = 0;
+	char text[16];
+	int err;
+
+	if (!self->there)
+		SKIP(return, "kernel without FAULT_INJECTION");
+	do {
+		ASSERT_TRUE(inject_failures(100));
+		ASSERT_TRUE(inject_set("fail_page_alloc", "probability", "0"));
+		sprintf(text, "%u", bytes);
+		ASSERT_TRUE(inject_set("failslab", "space", text));
+		err = preallocate(self->fd, &self->failures);
+		inject_set("failslab", "space", "0");
+		inject_failures(0);
+		/* A node is larger. */
+		bytes += 256;
+	} while (err == ENOMEM);
+	EXPECT_EQ(0, err);
+	EXPECT_LT(16, self->failures);
+	TH_LOG("it failed with up to %u bytes", bytes);
 }
 
 TEST(failed_faults_lose_no_memory)
