@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define PAGES 16
@@ -162,6 +163,49 @@ TEST_F(charge, stops_fallocate)
 	EXPECT_EQ(PAGES, charged_pages(self->fd));
 }
 
+/* Neither for a range that is too large to be added up, nor by first zeroing it. */
+TEST_F(charge, stops_fallocate_before_it_does_anything)
+{
+	static const int modes[] = {
+		0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
+		FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+	};
+	const off_t lengths[] = {
+		self->size + 1, sizeof(long) == 8 ? LLONG_MAX :
+				(off_t)ULONG_MAX * page_size,
+	};
+	char *p = map_shared(self->fd, page_size);
+	struct stat st;
+	size_t i, m;
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	fill(p, page_size, 1);
+	for (m = 0; m < ARRAY_SIZE(modes); m++)
+		for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+			EXPECT_EQ(-1, fallocate(self->fd, modes[m], 0,
+						lengths[i]));
+			EXPECT_EQ(ENOMEM, errno);
+		}
+	EXPECT_TRUE(is_filled(p, page_size, 1));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(page_size, st.st_blocks * 512);
+	EXPECT_EQ(4 * self->size, st.st_size);
+	EXPECT_EQ(1, charged_pages(self->fd));
+	EXPECT_EQ(PAGES - 1, room());
+	munmap(p, page_size);
+}
+
+TEST_F(charge, is_for_pages_behind_the_end)
+{
+	ASSERT_EQ(0, ftruncate(self->fd, page_size));
+	ASSERT_EQ(0, fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 3 * page_size, 1));
+	EXPECT_EQ(4, charged_pages(self->fd));
+	EXPECT_EQ(PAGES - 4, room());
+	ASSERT_EQ(0, ftruncate(self->fd, page_size));
+	EXPECT_EQ(1, charged_pages(self->fd));
+	EXPECT_EQ(PAGES - 1, room());
+}
+
 TEST_F(charge, stops_mremap)
 {
 	int other = fill_room(PAGES - 2);
@@ -281,6 +325,28 @@ TEST_F(charge, stops_files_in_the_queue_of_a_socket)
 	EXPECT_EQ(PAGES, room());
 }
 
+/* Who has no descriptor left can not receive it, and nobody else has it. */
+TEST_F(charge, ends_with_a_message_that_can_not_be_received)
+{
+	struct rlimit limit;
+	int socks[2], fd;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_DGRAM, 0, socks));
+	fd = fill_room(PAGES - 3);
+	ASSERT_EQ(0, send_fd(socks[0], fd));
+	close(fd);
+	EXPECT_EQ(3, room());
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(-1, receive_fd(socks[1]));
+	limit.rlim_cur = limit.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(PAGES, room());
+	close(socks[0]);
+	close(socks[1]);
+}
+
 TEST_F(charge, counts_what_another_process_maps)
 {
 	int socks[2], done[2];
@@ -325,7 +391,8 @@ TEST(charge_stays_with_the_maker_of_a_file)
 	ASSERT_LE(0, fd);
 	pid = fork();
 	if (!pid) {
-		if (!become(other) || !walk_over(fd, 5))
+		if (!become(other) || !walk_over(fd, 5) ||
+		    fallocate(fd, 0, 0, 7 * page_size))
 			_exit(100);
 		_exit(room());
 	}
@@ -333,7 +400,7 @@ TEST(charge_stays_with_the_maker_of_a_file)
 	pid = fork();
 	if (!pid)
 		_exit(become(maker) ? room() : 100);
-	EXPECT_EQ(PAGES - 6, wait_status(pid));
+	EXPECT_EQ(PAGES - 7, wait_status(pid));
 	close(fd);
 	pid = fork();
 	if (!pid)
@@ -419,11 +486,20 @@ TEST_F(charge, refused_at_a_fixed_address_leaves_what_was_there)
 
 TEST_F(charge, is_nothing_for_a_mapping_that_can_not_be)
 {
+	pid_t pid;
+
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page_size, PROT_READ, MAP_PRIVATE,
 				   self->fd, 0));
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page_size, PROT_READ | PROT_EXEC,
 				   MAP_SHARED, self->fd, 0));
 	EXPECT_EQ(-1, fallocate(self->fd, 0, 0, 2 * self->size));
+	/* No addresses left. */
+	pid = fork();
+	if (!pid) {
+		setrlimit(RLIMIT_AS, &(struct rlimit){ page_size, page_size });
+		_exit(map_page(self->fd, 0) != MAP_FAILED || errno != ENOMEM);
+	}
+	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_EQ(0, charged_pages(self->fd));
 	EXPECT_EQ(PAGES, room());
 }

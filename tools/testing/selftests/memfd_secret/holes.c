@@ -106,6 +106,26 @@ TEST_F(file, fallocate_keeps_the_size_if_asked_to)
 	EXPECT_TRUE(is_zero(self->mem + self->size, page_size));
 }
 
+TEST_F(file, last_byte_that_a_file_may_have_can_be_allocated)
+{
+	static const int modes[] = { FALLOC_FL_KEEP_SIZE, 0 };
+	size_t i;
+
+	fill(self->mem, self->size, 1);
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		ASSERT_EQ(0, fallocate(self->fd, modes[i], largest_size() - 1,
+				       1));
+		EXPECT_EQ(PAGES + 1, pages_of(self->fd));
+		EXPECT_EQ(i ? largest_size() : (off_t)self->size,
+			  size_of(self->fd));
+		/* It was not touched. */
+		EXPECT_EQ(self->size, lseek(self->fd, 0, SEEK_HOLE));
+		ASSERT_EQ(0, ftruncate(self->fd, self->size));
+		EXPECT_EQ(PAGES, pages_of(self->fd));
+	}
+	EXPECT_TRUE(is_filled(self->mem, self->size, 1));
+}
+
 TEST_F(file, posix_fallocate_works)
 {
 	EXPECT_EQ(0, posix_fallocate(self->fd, 0, self->size + 1));
