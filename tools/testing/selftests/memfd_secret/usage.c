@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The programs of the folder "examples" do what they say, and say why if they can not.
+ *
+ * Each runs with memory of memfd_create(), too, which is the control: a filter finds the
+ * system call, and gives it a memfd as its result.
+ */
+#define _GNU_SOURCE
+#include "testing.h"
+#include "fd_passing.h"
+
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#define LARGE	(300 * 1000)
+/* Nobody else is this user, of whom there is no locked memory. */
+#define USER	(50000 + getpid())
+#define NOTHING	(~0u)
+
+/* What a program may have, and where it is stopped on the way. */
+struct conditions {
+	bool memfd;		/* instead of secret memory */
+	bool missing;		/* the call does not exist */
+	bool stop_at_write;
+	bool stop_at_wake;	/* before somebody who waits for a futex is woken */
+	bool user;		/* not root */
+	bool limited;		/* locked memory */
+	size_t locked;
+};
+
+struct program {
+	pid_t pid;
+	int out;		/* a file for its output and complaints */
+	int calls;		/* where it is stopped; -1 if nowhere */
+};
+
+static int file_of(const void *p, size_t size)
+{
+	int fd = memfd_create("input", MFD_CLOEXEC);
+
+	if (write(fd, p, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET))
+		abort();
+	return fd;
+}
+
+/* All that is in a file, and its size. */
+static char *contents(int fd, size_t *size)
+{
+	struct stat st;
+	char *p;
+
+	if (fstat(fd, &st))
+		abort();
+	p = calloc(1, st.st_size + 1);
+	if (pread(fd, p, st.st_size, 0) != st.st_size)
+		abort();
+	if (size)
+		*size = st.st_size;
+	return p;
+}
+
+/* Has the calls to be stopped at go to a descriptor, which is the result. */
+static int install_filter(const struct conditions *conditions)
+{
+	const unsigned int secret = conditions->memfd || conditions->missing ?
+				    __NR_memfd_secret : NOTHING;
+	/* Where the call is missing no other is stopped at. */
+	const unsigned int action = conditions->missing ?
+				    SECCOMP_RET_ERRNO | ENOSYS :
+				    SECCOMP_RET_USER_NOTIF;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, secret, 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 conditions->stop_at_write ? SYS_write : NOTHING, 5, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 conditions->stop_at_wake ? SYS_futex : NOTHING, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[1])),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, FUTEX_CMD_MASK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FUTEX_WAKE, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, action),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(code), code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		       conditions->missing ? 0 :
+		       SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+}
+
+/* In the process that is going to be the program. */
+static bool set_conditions(const struct conditions *conditions, int sock)
+{
+	int calls;
+
+	if (conditions->limited &&
+	    (limit_locked(conditions->locked) ||
+	     prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0)))
+		return false;
+	if (conditions->user && setresuid(USER, USER, USER))
+		return false;
+	calls = install_filter(conditions);
+	return calls >= 0 && (conditions->missing || !send_fd(sock, calls));
+}
+
+static void run_program(const char *name, int in, int out)
+{
+	char path[PATH_MAX], *end;
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
+
+	/* It is where this one is. */
+	if (n < 0 || dup2(in, 0) || dup2(out, 1) != 1 || dup2(out, 2) != 2)
+		_exit(127);
+	path[n] = '\0';
+	end = strrchr(path, '/') + 1;
+	strcpy(end, name);
+	execl(path, name, (char *)NULL);
+	_exit(127);
+}
+
+static bool start(struct program *program, const char *name,
+		  const struct conditions *conditions, int in)
+{
+	int socks[2];
+
+	program->out = memfd_create("output", MFD_CLOEXEC);
+	if (program->out < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
+					   0, socks))
+		return false;
+	program->pid = fork();
+	if (!program->pid) {
+		if (set_conditions(conditions, socks[1]))
+			run_program(name, in, program->out);
+		_exit(126);
+	}
+	close(in);
+	close(socks[1]);
+	program->calls = conditions->missing ? -1 : receive_fd(socks[0]);
+	close(socks[0]);
+	return conditions->missing || program->calls >= 0;
+}
+
+/* The next call that is stopped: false if there is none, and the program has ended. */
+static bool next_call(struct program *program, struct seccomp_notif *call)
+{
+	struct pollfd poll_fd = { program->calls, POLLIN };
+
+	while (poll(&poll_fd, 1, -1) == 1 && !(poll_fd.revents & POLLHUP)) {
+		memset(call, 0, sizeof(*call));
+		if (!ioctl(program->calls, SECCOMP_IOCTL_NOTIF_RECV, call))
+			return true;
+		/* Whoever made the call has been killed meanwhile. */
+		if (errno != ENOENT)
+			abort();
+	}
+	return false;
+}
+
+/* A memfd for who wants secret memory; all else goes on. */
+static void answer(struct program *program, const struct seccomp_notif *call)
+{
+	struct seccomp_notif_addfd file = {
+		.id = call->id,
+		.newfd_flags = O_CLOEXEC,
+	};
+	struct seccomp_notif_resp response = { .id = call->id };
+
+	if (call->data.nr == __NR_memfd_secret) {
+		file.srcfd = memfd_create("control", MFD_ALLOW_SEALING);
+		response.val = ioctl(program->calls, SECCOMP_IOCTL_NOTIF_ADDFD,
+				     &file);
+		close(file.srcfd);
+	} else {
+		response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	}
+	if (ioctl(program->calls, SECCOMP_IOCTL_NOTIF_SEND, &response) &&
+	    errno != ENOENT)
+		abort();
+}
+
+/* Its status. */
+static int wait_for_end(struct program *program)
+{
+	struct seccomp_notif call;
+
+	while (program->calls >= 0 && next_call(program, &call))
+		answer(program, &call);
+	close(program->calls);
+	return wait_status(program->pid);
+}
+
+FIXTURE(example) {
+	struct conditions conditions;
+	struct program program;
+	char *input;
+};
+
+FIXTURE_VARIANT(example) {
+	bool memfd;
+};
+
+FIXTURE_VARIANT_ADD(example, secret) { .memfd = false };
+FIXTURE_VARIANT_ADD(example, memfd) { .memfd = true };
+
+FIXTURE_SETUP(example)
+{
+	self->conditions.memfd = variant->memfd;
+	self->input = malloc(LARGE);
+	ASSERT_NE(NULL, self->input);
+	fill(self->input, LARGE, 1);
+}
+
+FIXTURE_TEARDOWN(example)
+{
+}
+
+/* Does what comes out begin with the input? Its size if so, -1 if not. */
+static long part_of_input(const struct program *program, const char *input)
+{
+	size_t size;
+	char *output = contents(program->out, &size);
+	bool right = size <= LARGE && !memcmp(output, input, size);
+
+	free(output);
+	return right ? (long)size : -1;
+}
+
+TEST_F(example, growing_buffer_keeps_what_is_in_it)
+{
+	const size_t sizes[] = {
+		0, 1, page_size - 1, page_size, page_size + 1, 4 * page_size,
+		LARGE,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		ASSERT_TRUE(start(&self->program, "growing_buffer",
+				  &self->conditions,
+				  file_of(self->input, sizes[i])));
+		EXPECT_EQ(0, wait_for_end(&self->program));
+		EXPECT_EQ(sizes[i], part_of_input(&self->program, self->input));
+	}
+}
+
+/* In how many places of a process are some bytes, as far as others can read it? */
+static int copies(pid_t pid, const char *bytes, size_t size)
+{
+	unsigned long start, end;
+	char path[64], line[512], *p, *found;
+	FILE *maps;
+	int mem, n = 0;
+	ssize_t len;
+
+	sprintf(path, "/proc/%d/mem", pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	sprintf(path, "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	if (mem < 0 || !maps)
+		abort();
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx r", &start, &end) != 2)
+			continue;
+		p = malloc(end - start);
+		len = pread(mem, p, end - start, start);
+		for (found = p; len > 0; n++, found++) {
+			found = memmem(found, p + len - found, bytes, size);
+			if (!found)
+				break;
+		}
+		free(p);
+	}
+	fclose(maps);
+	close(mem);
+	return n;
+}
+
+/* Looked at when it has got all, and has not yet given anything away. */
+TEST_F(example, growing_buffer_leaves_no_copy)
+{
+	struct seccomp_notif call;
+	int found = -1;
+
+	self->conditions.stop_at_write = true;
+	ASSERT_TRUE(start(&self->program, "growing_buffer", &self->conditions,
+			  file_of(self->input, LARGE)));
+	while (next_call(&self->program, &call)) {
+		if (call.data.nr == SYS_write && found < 0)
+			found = copies(self->program.pid, self->input, 64);
+		answer(&self->program, &call);
+	}
+	EXPECT_EQ(variant->memfd, found);
+	EXPECT_EQ(0, wait_for_end(&self->program));
+	EXPECT_EQ(LARGE, part_of_input(&self->program, self->input));
+}
+
+TEST_F(example, sealed_handover_is_for_reading)
+{
+	ASSERT_TRUE(start(&self->program, "sealed_handover", &self->conditions,
+			  file_of("", 0)));
+	EXPECT_EQ(0, wait_for_end(&self->program));
+	EXPECT_STREQ("user 65534 has key 1\n"
+		     "mmap to write: Operation not permitted\n"
+		     "mprotect to write: Permission denied\n"
+		     "user 65534 has key 2\n",
+		     contents(self->program.out, NULL));
+}
+
+TEST_F(example, ring_buffer_gives_all_that_comes_in)
+{
+	ASSERT_TRUE(start(&self->program, "ring_buffer", &self->conditions,
+			  file_of(self->input, LARGE)));
+	EXPECT_EQ(0, wait_for_end(&self->program));
+	EXPECT_EQ(LARGE, part_of_input(&self->program, self->input));
+}
+
+/* Whoever wakes the other one has the mutex, and is killed then. */
+TEST_F(example, ring_buffer_ends_if_one_of_its_processes_is_killed)
+{
+	struct seccomp_notif call;
+	int n, wakes;
+
+	self->conditions.stop_at_wake = true;
+	for (n = 1; n <= 8; n++) {
+		ASSERT_TRUE(start(&self->program, "ring_buffer",
+				  &self->conditions,
+				  file_of(self->input, LARGE)));
+		for (wakes = 0; next_call(&self->program, &call); ) {
+			if (call.data.nr == SYS_futex && ++wakes == n)
+				kill(call.pid, SIGKILL);
+			else
+				answer(&self->program, &call);
+		}
+		EXPECT_LE(n, wakes);
+		EXPECT_EQ(1, wait_for_end(&self->program));
+		EXPECT_LE(0, part_of_input(&self->program, self->input));
+	}
+}
+
+static const char * const names[] = {
+	"growing_buffer", "sealed_handover", "ring_buffer",
+};
+
+/* Of zeros, for those who do not look at it. */
+static char input[LARGE];
+
+static bool succeeds(const char *name, const struct conditions *conditions,
+		     size_t size)
+{
+	struct program program;
+
+	return start(&program, name, conditions, file_of(input, size)) &&
+	       !wait_for_end(&program);
+}
+
+/* Does it fail, and say this and nothing else? */
+static bool fails(const char *name, const struct conditions *conditions,
+		  size_t size, const char *reason)
+{
+	char expected[128], *output;
+	struct program program;
+	bool right;
+
+	if (!start(&program, name, conditions, file_of(input, size)) ||
+	    wait_for_end(&program) != 1)
+		return false;
+	sprintf(expected, "%s: %s\n", name, reason);
+	output = contents(program.out, NULL);
+	right = !strcmp(output, expected);
+	if (!right)
+		printf("# instead of '%s': %s\n", reason, output);
+	free(output);
+	return right;
+}
+
+TEST(examples_say_that_there_is_no_secret_memory)
+{
+	static const char reason[] =
+		"memfd_secret (booted with secretmem.enable=1?): Function not implemented";
+	const struct conditions missing = { .missing = true };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		EXPECT_TRUE(fails(names[i], &missing, 0, reason));
+}
+
+static const char locked[] =
+	"mmap (more than ulimit -l?): Resource temporarily unavailable";
+
+TEST(examples_say_that_no_memory_can_be_locked)
+{
+	const struct conditions limited = { .limited = true };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		EXPECT_TRUE(fails(names[i], &limited, 0, locked));
+}
+
+TEST(growing_buffer_says_that_it_can_not_grow)
+{
+	static const char reason[] =
+		"mremap (more than ulimit -l?): Resource temporarily unavailable";
+	const struct conditions limited = {
+		.user = true, .limited = true, .locked = 4 * page_size,
+	};
+
+	EXPECT_TRUE(succeeds("growing_buffer", &limited, 4 * page_size - 1));
+	EXPECT_TRUE(fails("growing_buffer", &limited, 4 * page_size, reason));
+}
+
+TEST(sealed_handover_says_that_it_is_for_root)
+{
+	const struct conditions user = { .user = true };
+
+	EXPECT_TRUE(fails("sealed_handover", &user, 0,
+			  "to become another user: Operation not permitted"));
+}
+
+/* The limit of a kernel before 5.16, if nobody has set another one. */
+TEST(ring_buffer_needs_no_more_than_anybody_may_lock)
+{
+	const struct conditions limited = {
+		.user = true, .limited = true, .locked = 16 * page_size,
+	};
+
+	EXPECT_TRUE(succeeds("ring_buffer", &limited, LARGE));
+}
+
+TEST_HARNESS_MAIN
