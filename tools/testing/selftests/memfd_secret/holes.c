@@ -126,6 +126,25 @@ TEST_F(file, last_byte_that_a_file_may_have_can_be_allocated)
 	EXPECT_TRUE(is_filled(self->mem, self->size, 1));
 }
 
+/* It is killed when there is something of it, and a lot is still to come. */
+TEST_F(file, fallocate_that_is_killed_leaves_nothing)
+{
+	const off_t large = 64 << 20;
+	pid_t pid;
+
+	fill(self->mem, page_size, 1);
+	pid = fork();
+	if (!pid)
+		_exit(fallocate(self->fd, 0, 0, large) ? 1 : 0);
+	while (pages_of(self->fd) < 64 && !has_ended(pid))
+		;
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, wait_status(pid));
+	EXPECT_EQ(1, pages_of(self->fd));
+	EXPECT_EQ(self->size, size_of(self->fd));
+	EXPECT_TRUE(is_filled(self->mem, page_size, 1));
+}
+
 TEST_F(file, posix_fallocate_works)
 {
 	EXPECT_EQ(0, posix_fallocate(self->fd, 0, self->size + 1));

@@ -8,7 +8,6 @@
 
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "inject.h"
 
@@ -188,14 +187,6 @@ TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 		      fallocate(self->fd, 0, 0, LIMIT / 2) ? 2 : 0);
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
-}
-
-static bool has_ended(pid_t pid)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
-	       info.si_pid == pid;
 }
 
 /* Its mapping is gone when the call fails, but the page is there. */

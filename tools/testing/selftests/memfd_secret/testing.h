@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "secretmem.h"
 
@@ -161,6 +162,14 @@ static inline int wait_status(pid_t pid)
 		return -1;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
 				     WEXITSTATUS(status);
+}
+
+static inline bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	       info.si_pid == pid;
 }
 
 static inline int write_text(const char *path, const char *text)
