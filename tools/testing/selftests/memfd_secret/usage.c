@@ -36,6 +36,7 @@ struct conditions {
 
 struct program {
 	pid_t pid;
+	int end;		/* can be read when it has ended */
 	int out;		/* a file for its output and complaints */
 	int calls;		/* where it is stopped; -1 if nowhere */
 };
@@ -143,19 +144,24 @@ static bool start(struct program *program, const char *name,
 			run_program(name, in, program->out);
 		_exit(126);
 	}
+	program->end = syscall(SYS_pidfd_open, program->pid, 0);
 	close(in);
 	close(socks[1]);
 	program->calls = conditions->missing ? -1 : receive_fd(socks[0]);
 	close(socks[0]);
-	return conditions->missing || program->calls >= 0;
+	return program->end >= 0 && (conditions->missing || program->calls >= 0);
 }
 
-/* The next call that is stopped: false if there is none, and the program has ended. */
+/* The next call that is stopped at: false if there is none, and the program has ended. */
 static bool next_call(struct program *program, struct seccomp_notif *call)
 {
-	struct pollfd poll_fd = { program->calls, POLLIN };
+	struct pollfd fds[] = {
+		{ program->calls, POLLIN }, { program->end, POLLIN },
+	};
 
-	while (poll(&poll_fd, 1, -1) == 1 && !(poll_fd.revents & POLLHUP)) {
+	while (poll(fds, 2, -1) > 0) {
+		if (fds[1].revents)
+			return false;
 		memset(call, 0, sizeof(*call));
 		if (!ioctl(program->calls, SECCOMP_IOCTL_NOTIF_RECV, call))
 			return true;
@@ -193,9 +199,10 @@ static int wait_for_end(struct program *program)
 {
 	struct seccomp_notif call;
 
-	while (program->calls >= 0 && next_call(program, &call))
+	while (next_call(program, &call))
 		answer(program, &call);
 	close(program->calls);
+	close(program->end);
 	return wait_status(program->pid);
 }
 

@@ -12,6 +12,8 @@
  * A process may be killed at any time. If it had the mutex, the other one gets that
  * with EOWNERDEAD, as the mutex is robust; nothing has to be repaired, since each
  * change below is one store. The parent wakes whoever waits for a process that is gone.
+ * But condition variables are not robust: if a process is killed when it is about to
+ * wake another one, that may stay asleep. So nobody sleeps for more than a second.
  *
  * Linux 5.14 and later have no shared futexes in secret memory: there the mutex and the
  * condition variables need another file, from memfd_create().
@@ -27,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef __NR_memfd_secret
@@ -69,7 +72,14 @@ static void lock(struct ring *ring)
 
 static void wait_for(struct ring *ring, pthread_cond_t *cond)
 {
-	taken(ring, pthread_cond_wait(cond, &ring->mutex));
+	struct timespec end;
+	int error;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec++;
+	error = pthread_cond_timedwait(cond, &ring->mutex, &end);
+	if (error != ETIMEDOUT)
+		taken(ring, error);
 }
 
 static void advance(struct ring *ring, size_t *position, size_t n,
@@ -163,6 +173,7 @@ static struct ring *make_ring(void)
 	pthread_mutex_init(&ring->mutex, &mutex);
 	pthread_condattr_init(&cond);
 	pthread_condattr_setpshared(&cond, PTHREAD_PROCESS_SHARED);
+	pthread_condattr_setclock(&cond, CLOCK_MONOTONIC);
 	pthread_cond_init(&ring->not_empty, &cond);
 	pthread_cond_init(&ring->not_full, &cond);
 	return ring;
