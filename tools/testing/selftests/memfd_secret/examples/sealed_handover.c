@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
@@ -38,6 +39,14 @@ struct secret {
 	unsigned char key[32];
 };
 
+/* No message. If the other process has ended, it has said why. */
+static void __attribute__((noreturn)) lost(const char *what)
+{
+	if (errno && errno != EPIPE && errno != ECONNRESET)
+		err(1, "%s", what);
+	exit(1);
+}
+
 /* A message of one byte, with a descriptor if @fd is not negative. */
 static void send_message(int sock, int fd)
 {
@@ -56,7 +65,7 @@ static void send_message(int sock, int fd)
 		memcpy(CMSG_DATA(header), &fd, sizeof(fd));
 	}
 	if (sendmsg(sock, &msg, MSG_NOSIGNAL) != 1)
-		err(1, "sendmsg");
+		lost("sendmsg");
 }
 
 /* The descriptor that came with it, or -1. */
@@ -68,14 +77,13 @@ static int receive_message(int sock)
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = control, .msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	int fd = -1;
+	ssize_t n;
 
-	if (n < 0)
-		err(1, "recvmsg");
-	/* The other process has said why it ended. */
-	if (!n)
-		exit(1);
+	errno = 0;
+	n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+	if (n <= 0)
+		lost("recvmsg");
 	if (CMSG_FIRSTHDR(&msg))
 		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
 	return fd;
