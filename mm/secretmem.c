@@ -129,7 +129,7 @@ struct page *secretmem_add_page(struct address_space *mapping, pgoff_t index)
 
 	/* There is no other copy: nobody may drop it, though it was only read. */
 	SetPageDirty(page);
-	/* Pairs with secretmem_set_size(): the page can be found, then look at the size. */
+	/* Pairs with mm/secretmem_size.c: the page can be found, then look at the size. */
 	smp_mb();
 	return page;
 
@@ -169,7 +169,7 @@ static vm_fault_t secretmem_fault(struct vm_fault *vmf)
 	bool added;
 
 	do {
-		if (secretmem_beyond_end(inode, vmf->pgoff))
+		if (secretmem_out_of_reach(inode, vmf->pgoff))
 			return VM_FAULT_SIGBUS;
 		page = find_lock_page(mapping, vmf->pgoff);
 		added = !page;
@@ -181,7 +181,7 @@ static vm_fault_t secretmem_fault(struct vm_fault *vmf)
 		return vmf_error(PTR_ERR(page));
 
 	/* The file may have become smaller meanwhile, see mm/secretmem_size.c. */
-	if (secretmem_beyond_end(inode, vmf->pgoff)) {
+	if (secretmem_out_of_reach(inode, vmf->pgoff)) {
 		if (added) {
 			secretmem_remove_page(page);
 		} else {
@@ -247,8 +247,8 @@ struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
 	if (!(vma->vm_flags & access) ||
 	    !arch_vma_access_permitted(vma, write, false, false))
 		return NULL;
-	if (secretmem_beyond_end(file_inode(vma->vm_file),
-				 linear_page_index(vma, address)))
+	if (secretmem_out_of_reach(file_inode(vma->vm_file),
+				   linear_page_index(vma, address)))
 		return NULL;
 	return vma;
 }
@@ -355,11 +355,15 @@ static int secretmem_release(struct inode *inode, struct file *file)
 static void secretmem_show_fdinfo(struct seq_file *m, struct file *file)
 {
 	unsigned long resident = READ_ONCE(file->f_mapping->nrpages);
-	unsigned long charged = READ_ONCE(SECRETMEM_I(file_inode(file))->charged);
+	struct secretmem_inode *info = SECRETMEM_I(file_inode(file));
+	unsigned long charged = READ_ONCE(info->charged);
 
 	seq_printf(m, "resident:\t%lu kB\n"
-		      "charged:\t%lu kB\n",
-		   resident << (PAGE_SHIFT - 10), charged << (PAGE_SHIFT - 10));
+		      "charged:\t%lu kB\n"
+		      "wiped:\t%d\n",
+		   resident << (PAGE_SHIFT - 10), charged << (PAGE_SHIFT - 10),
+		   READ_ONCE(info->wiped));
+	secretmem_show_maker(m, &info->vfs_inode);
 }
 
 static const struct file_operations secretmem_fops = {
@@ -419,6 +423,7 @@ static struct file *secretmem_file_create(void)
 		return ERR_PTR(-ENOMEM);
 
 	SECRETMEM_I(inode)->user = get_uid(current_user());
+	secretmem_add_file(inode);
 	inode->i_ino = get_next_ino();
 	inode_init_owner(inode, NULL, S_IFREG | 0600);
 	inode->i_atime = current_time(inode);
@@ -484,6 +489,8 @@ static struct inode *secretmem_alloc_inode(struct super_block *sb)
 	info->user = NULL;
 	info->charged = 0;
 	info->seals = 0;
+	info->wiped = false;
+	info->maker = NULL;
 	mpol_shared_policy_init(&info->policy, NULL);
 	return &info->vfs_inode;
 }
@@ -492,6 +499,7 @@ static void secretmem_destroy_inode(struct inode *inode)
 {
 	struct secretmem_inode *info = SECRETMEM_I(inode);
 
+	secretmem_forget_file(inode);
 	mpol_free_shared_policy(&info->policy);
 	free_uid(info->user);
 }
@@ -532,6 +540,7 @@ static void secretmem_init_inode_once(void *object)
 	struct secretmem_inode *info = object;
 
 	spin_lock_init(&info->charge_lock);
+	INIT_LIST_HEAD(&info->files);
 	inode_init_once(&info->vfs_inode);
 }
 

@@ -135,7 +135,8 @@ struct secretmem_pool {
 	unsigned int nr_idle;		/* blocks in idle */
 	unsigned int least_idle;	/* of that, since the work looked last */
 	unsigned long nr_free;		/* pages */
-	unsigned long nr_used;
+	unsigned long nr_used;		/* with those that are lost */
+	unsigned long nr_lost;
 	unsigned long nr_wiped;		/* pages wiped since the last flush began */
 	u64 flush_begun;		/* flushes of all TLBs are numbered */
 	u64 flush_done;			/* the newest that is over */
@@ -250,6 +251,28 @@ bool secretmem_active(void)
 
 	count_pages(&used, &free);
 	return used;
+}
+
+/**
+ * secretmem_pool_has_lost() - has memory failed with a secret in it?
+ *
+ * A page that fails while it is in a file is lost when it leaves the file.
+ *
+ * Context: any.
+ *
+ * Return: true if there is memory that counts as secret until the next boot.
+ */
+bool secretmem_pool_has_lost(void)
+{
+	bool lost = false;
+	int nid;
+
+	if (!static_branch_unlikely(&secretmem_key))
+		return false;
+
+	for_each_node(nid)
+		lost |= READ_ONCE(secretmem_pools[nid]->nr_lost);
+	return lost;
 }
 
 /**
@@ -532,6 +555,7 @@ static void block_unclaim(struct secretmem_block *block, unsigned long *claimed,
 	block->nr_pages -= given;
 	pool->nr_free += left;
 	pool->nr_used += lost;
+	pool->nr_lost += lost;
 	if (left)
 		list_move(&block->list, &pool->partial);
 	gone = !block->nr_pages;
@@ -1038,6 +1062,7 @@ static void block_put_page(struct secretmem_block *block, struct page *page)
 	 * be put if the page is declared good again, as tests do.
 	 */
 	if (PageUptodate(page)) {
+		pool->nr_lost++;
 		block_break(block);
 		return;
 	}

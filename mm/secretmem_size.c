@@ -8,7 +8,8 @@
  * Faults take no lock of the file. Whoever makes it smaller sets the size first, then
  * unmaps what is beyond it, and then removes the pages, each under its lock. A fault
  * that adds a page looks at the size again when the page can be found and is locked:
- * either it sees the new size, or whoever cuts the file finds the page.
+ * either it sees the new size, or whoever cuts the file finds the page. A file that is
+ * wiped before hibernation keeps its size, and is marked instead.
  *
  * PG_uptodate: set by the first fault, and until then the page has nothing but zeros.
  * So a page that was allocated and never touched counts as a hole for lseek(), as in a
@@ -44,17 +45,19 @@ static pgoff_t pages_of(loff_t size)
 }
 
 /**
- * secretmem_beyond_end() - is a page behind the end of its file?
+ * secretmem_out_of_reach() - may nobody touch a page of a file?
  * @inode: of the file
  * @index: of the page
  *
  * Context: any.
  *
- * Return: true if no byte of the page is within the size of the file.
+ * Return: true if no byte of the page is within the size of the file, or if the file was
+ * wiped.
  */
-bool secretmem_beyond_end(struct inode *inode, pgoff_t index)
+bool secretmem_out_of_reach(struct inode *inode, pgoff_t index)
 {
-	return index >= pages_of(i_size_read(inode));
+	return READ_ONCE(SECRETMEM_I(inode)->wiped) ||
+	       index >= pages_of(i_size_read(inode));
 }
 
 /*
@@ -149,8 +152,8 @@ static int remove_range(struct address_space *mapping, pgoff_t index,
 }
 
 /**
- * secretmem_empty() - remove all pages of a file that nobody has any more
- * @mapping: of the file
+ * secretmem_empty() - remove all pages of a file
+ * @mapping: of the file, which gets no new ones
  *
  * Context: may sleep.
  */
@@ -205,7 +208,8 @@ static void zero_behind(struct address_space *mapping, loff_t size)
  * @inode: of the file; the caller holds i_rwsem
  * @size:  to be its size, which has been found to be permitted
  *
- * What is cut is wiped when this function returns, and what is added reads as zeros.
+ * What is cut is wiped when this function returns, and what is added reads as zeros. A
+ * file that was wiped is as new once its size is 0.
  *
  * Context: may sleep.
  */
@@ -229,6 +233,32 @@ void secretmem_set_size(struct inode *inode, loff_t size)
 	remove_range(mapping, end, ULONG_MAX, false);
 	zero_behind(mapping, size);
 	secretmem_lower_charge(inode, end);
+	/* A fault that sees this, and then adds a page, sees the size as well. */
+	if (!size)
+		WRITE_ONCE(SECRETMEM_I(inode)->wiped, false);
+}
+
+/**
+ * secretmem_wipe() - wipe a file, and let nobody touch it
+ * @inode: of the file; the caller holds i_rwsem
+ *
+ * All pages are gone when this function returns, and no other is added until the size
+ * is set to 0.
+ *
+ * Context: may sleep; takes page locks and i_mmap_rwsem, and allocates nothing.
+ */
+void secretmem_wipe(struct inode *inode)
+{
+	struct address_space *mapping = inode->i_mapping;
+
+	WRITE_ONCE(SECRETMEM_I(inode)->wiped, true);
+	/* Pairs with secretmem_add_page(), as where the size is set. */
+	smp_mb();
+	unmap_mapping_pages(mapping, 0, 0, false);
+	secretmem_empty(mapping);
+	secretmem_lower_charge(inode, 0);
+	inode->i_mtime = current_time(inode);
+	inode->i_ctime = inode->i_mtime;
 }
 
 /*
@@ -324,6 +354,8 @@ static int may_fallocate(struct inode *inode, int mode, loff_t end)
 {
 	int err;
 
+	if (SECRETMEM_I(inode)->wiped)
+		return -EIO;
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
 		err = secretmem_seals_permit_zeroing(inode);
 		if (err)
@@ -376,7 +408,7 @@ static int allocate(struct inode *inode, int mode, loff_t start, loff_t end)
  * Context: may sleep; takes i_rwsem.
  *
  * Return: 0, or -EOPNOTSUPP, -EINTR, -ENOMEM if memory or the limit is exhausted,
- * -EFBIG, or -EPERM if a seal forbids it.
+ * -EFBIG, -EPERM if a seal forbids it, or -EIO if the file was wiped.
  */
 long secretmem_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 {

@@ -31,6 +31,10 @@ void secretmem_disable(const char *reason);
 bool secretmem_active(void);
 bool secretmem_unmapped(void);
 void secretmem_drain(void);
+bool secretmem_hinders_hibernation(void);
+void secretmem_explain_refusal(void);
+int secretmem_prepare_image(void);
+bool secretmem_forbids_image(void);
 void secretmem_report_meminfo(struct seq_file *m);
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len);
 bool __secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end);
@@ -204,13 +208,27 @@ static inline bool secretmem_active(void)
 	return false;
 }
 
-static inline bool secretmem_unmapped(void)
+static inline void secretmem_drain(void)
+{
+}
+
+static inline bool secretmem_hinders_hibernation(void)
 {
 	return false;
 }
 
-static inline void secretmem_drain(void)
+static inline void secretmem_explain_refusal(void)
 {
+}
+
+static inline int secretmem_prepare_image(void)
+{
+	return 0;
+}
+
+static inline bool secretmem_forbids_image(void)
+{
+	return false;
 }
 
 static inline void secretmem_report_meminfo(struct seq_file *m)
