@@ -6,8 +6,12 @@
 #include "testing.h"
 #include "fd_passing.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -170,6 +174,134 @@ TEST(file_is_not_executable)
 	ASSERT_EQ(0, fchmod(fd, 0700));
 	EXPECT_EQ(-1, syscall(SYS_execveat, fd, "", none, none, AT_EMPTY_PATH));
 	EXPECT_EQ(EACCES, errno);
+}
+
+/* What fdinfo has from the line "maker" on; that is its last. */
+static const char *maker_of(int fd)
+{
+	static char text[1024];
+	char path[48], *maker;
+
+	sprintf(path, "/proc/self/fdinfo/%d", fd);
+	if (read_text(path, text, sizeof(text)))
+		return "no fdinfo";
+	maker = strstr(text, "\nmaker:\t");
+	return maker ? maker + strlen("\nmaker:\t") : "no maker";
+}
+
+TEST(fdinfo_says_who_made_the_file)
+{
+	char expected[64];
+	pid_t pid;
+	int fd;
+
+	ASSERT_EQ(0, prctl(PR_SET_NAME, "the maker"));
+	sprintf(expected, "%d the maker\n", getpid());
+	fd = memfd_secret(0);
+	EXPECT_STREQ(expected, maker_of(fd));
+	/* Neither who has it by now, nor what the maker calls itself today. */
+	ASSERT_EQ(0, prctl(PR_SET_NAME, "renamed"));
+	EXPECT_STREQ(expected, maker_of(fd));
+	pid = fork();
+	if (!pid)
+		_exit(strcmp(expected, maker_of(fd)));
+	EXPECT_EQ(0, wait_status(pid));
+}
+
+static void *make_in_thread(void *fd)
+{
+	prctl(PR_SET_NAME, "thread");
+	*(int *)fd = memfd_secret(0);
+	return NULL;
+}
+
+TEST(fdinfo_names_the_process_not_the_thread)
+{
+	char expected[64];
+	pthread_t thread;
+	int fd = -1;
+
+	ASSERT_EQ(0, prctl(PR_SET_NAME, "process"));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, make_in_thread, &fd));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	sprintf(expected, "%d process\n", getpid());
+	EXPECT_STREQ(expected, maker_of(fd));
+}
+
+TEST(name_of_the_maker_does_not_break_fdinfo)
+{
+	char expected[64];
+
+	ASSERT_EQ(0, prctl(PR_SET_NAME, "a\nsize:\t1\033[m"));
+	sprintf(expected, "%d a\\nsize:\\t1\\e[m\n", getpid());
+	EXPECT_STREQ(expected, maker_of(memfd_secret(0)));
+}
+
+/* In a PID namespace and a /proc of its own: 0 if both files are as they should be. */
+static int look_from_inside(int outer)
+{
+	prctl(PR_SET_NAME, "inside");
+	if (mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("proc", "/proc", "proc", 0, NULL))
+		return 1;
+	return (strcmp("0\n", maker_of(outer)) ? 2 : 0) |
+	       (strcmp("1 inside\n", maker_of(memfd_secret(0))) ? 4 : 0);
+}
+
+/* Nor is its name shown to those who do not see it. */
+TEST(fdinfo_has_the_PID_of_its_proc)
+{
+	int fd = memfd_secret(0);
+	pid_t pid = fork(), child;
+
+	if (!pid) {
+		if (unshare(CLONE_NEWPID | CLONE_NEWNS))
+			_exit(errno == EPERM ? 100 : 101);
+		child = fork();
+		if (!child)
+			_exit(look_from_inside(fd));
+		_exit(wait_status(child));
+	}
+	pid = wait_status(pid);
+	if (pid == 100)
+		SKIP(return, "needs root");
+	EXPECT_EQ(0, pid);
+}
+
+#define HIBERNATE	"/sys/module/secretmem/parameters/hibernate"
+
+TEST(secrets_hinder_hibernation_unless_booted_otherwise)
+{
+	char line[4096], policy[16];
+	struct stat st;
+
+	ASSERT_EQ(0, read_text("/proc/cmdline", line, sizeof(line)));
+	ASSERT_EQ(0, read_text(HIBERNATE, policy, sizeof(policy)));
+	EXPECT_STREQ(strstr(line, "secretmem.hibernate=wipe") ? "wipe\n" :
+		     "refuse\n", policy);
+	ASSERT_EQ(0, stat(HIBERNATE, &st));
+	EXPECT_EQ(S_IFREG | 0644, st.st_mode);
+	EXPECT_EQ(0, st.st_uid);
+}
+
+TEST(what_hibernation_does_is_one_of_two_words)
+{
+	static const char * const words[] = { "x", "1", "wipe refuse", "wip", "\n" };
+	char saved[16], policy[16];
+	size_t i;
+
+	ASSERT_EQ(0, read_text(HIBERNATE, saved, sizeof(saved)));
+	if (access(HIBERNATE, W_OK))
+		SKIP(return, "needs root");
+	EXPECT_EQ(0, write_text(HIBERNATE, "refuse"));
+	EXPECT_EQ(0, write_text(HIBERNATE, "wipe\n"));
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
+		EXPECT_EQ(-1, write_text(HIBERNATE, words[i]));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	EXPECT_EQ(0, read_text(HIBERNATE, policy, sizeof(policy)));
+	EXPECT_STREQ("wipe\n", policy);
+	EXPECT_EQ(0, write_text(HIBERNATE, saved));
 }
 
 TEST(too_many_descriptors_give_EMFILE)

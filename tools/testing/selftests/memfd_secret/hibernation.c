@@ -2,117 +2,22 @@
 /*
  * No secret page gets into a hibernation image, and none is overwritten by one. The
  * machine does not hibernate while there is one; otherwise it does, and also with an
- * empty secret file.
- *
- * Needs an empty disk, DISK, to swap to, "resume=" with the same disk, to come
- * back from there, and "hibernate=nocompress", to know a page again on it.
+ * empty secret file. Whoever is refused finds in the log who made the files. For the
+ * other policy see wipe.c.
  */
 #define _GNU_SOURCE
-#include "testing.h"
+#include "hibernate.h"
 
-#include <linux/suspend_ioctls.h>
-#include <sys/ioctl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/klog.h>
+#include <sys/prctl.h>
 
-#include "swapspace.h"
-
-#define DISK		"/dev/vda"
 #define DISK_STAT	"/sys/block/vda/stat"
-#define SNAPSHOT	"/dev/snapshot"
-#define POWER_STATE	"/sys/power/state"
-#define POWER_DISK	"/sys/power/disk"
-#define SWAP_PAGES	(384ul << 20 >> 12)
 /* Behind the swap space: a note that survives a restore, and an image. */
 #define NOTE_AT		(SWAP_PAGES << 12)
 #define IMAGE_AT	(NOTE_AT + (1 << 20))
-#define CHUNK_PAGES	256
 #define TRIES		20
-
-enum { PLAIN = 1, SECRET, NOTE };
-
-/* Swap space, an ordinary page with a mark, and a secret file without pages. */
-FIXTURE(machine) {
-	char *plain;
-	char *secret;
-	int fd;
-};
-
-FIXTURE_SETUP(machine)
-{
-	char line[4096];
-
-	self->fd = -1;
-	if (access(POWER_STATE, W_OK))
-		SKIP(return, "kernel without HIBERNATION");
-	ASSERT_EQ(0, read_text("/proc/cmdline", line, sizeof(line)));
-	if (!strstr(line, " resume=" DISK) ||
-	    !strstr(line, " hibernate=nocompress"))
-		SKIP(return, "not booted for this");
-	/* One that has failed may have left it. */
-	swapoff(DISK);
-	ASSERT_TRUE(make_swap(DISK, SWAP_PAGES));
-	ASSERT_EQ(0, swapon(DISK, 0));
-
-	self->plain = map_plain(page_size);
-	ASSERT_NE(MAP_FAILED, (void *)self->plain);
-	fill(self->plain, page_size, PLAIN);
-	ASSERT_EQ(0, mlock(self->plain, page_size));
-
-	self->fd = secret_file(2 * page_size);
-	ASSERT_LE(0, self->fd);
-	self->secret = map_shared(self->fd, 2 * page_size);
-	ASSERT_NE(MAP_FAILED, (void *)self->secret);
-}
-
-FIXTURE_TEARDOWN(machine)
-{
-	if (self->fd < 0)
-		return;
-	EXPECT_TRUE(is_filled(self->plain, page_size, PLAIN));
-	EXPECT_EQ(0, swapoff(DISK));
-}
-
-/*
- * Writes an image, starts the machine anew, and gets back from the image: 0, or
- * an error number. The way back is the restart's; it is no choice if there is
- * nothing to choose.
- */
-static int hibernate(void)
-{
-	write_text(POWER_DISK, "reboot");
-	return write_text(POWER_STATE, "disk") ? errno : 0;
-}
-
-/* How many of @nr pages are the page of this mark. */
-static int count_marks(const char *p, size_t nr, unsigned int mark)
-{
-	size_t i;
-	int found = 0;
-
-	for (i = 0; i < nr; i++)
-		found += is_filled(p + i * page_size, page_size, mark);
-	return found;
-}
-
-/* How often the page of this mark is on the disk; -1 for an error. */
-static int on_disk(unsigned int mark)
-{
-	size_t size = CHUNK_PAGES * page_size;
-	char *chunk = map_plain(size);
-	int fd = open(DISK, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	int found = 0;
-	off_t at;
-
-	for (at = 0; at < (off_t)(SWAP_PAGES * page_size); at += size) {
-		if (pread(fd, chunk, size, at) != (ssize_t)size) {
-			found = -1;
-			break;
-		}
-		found += count_marks(chunk, CHUNK_PAGES, mark);
-	}
-	close(fd);
-	munmap(chunk, size);
-	return found;
-}
 
 static long sectors_written(void)
 {
@@ -126,6 +31,51 @@ static long sectors_written(void)
 	return nr;
 }
 
+/* What the log says of who made secret files. */
+struct maker {
+	long kb;
+	int pid;
+	char name[64];
+};
+
+struct makers {
+	struct maker named[16];
+	int nr_named;
+	long others_kb;
+	int others;
+};
+
+static void read_makers(struct makers *makers, int log)
+{
+	struct maker *maker;
+	char text[8192];
+
+	memset(makers, 0, sizeof(*makers));
+	while (next_record(log, text, sizeof(text))) {
+		maker = &makers->named[makers->nr_named];
+		if (makers->nr_named < (int)ARRAY_SIZE(makers->named) &&
+		    sscanf(text, "secretmem: %ld kB made by PID %d, %63[^\n]",
+			   &maker->kb, &maker->pid, maker->name) == 3)
+			makers->nr_named++;
+		else
+			sscanf(text, "secretmem: %ld kB made by %d others",
+			       &makers->others_kb, &makers->others);
+	}
+}
+
+/* Is there nothing but a page of this one? */
+static bool only_this_process(struct makers *makers, int log)
+{
+	char name[16] = "";
+
+	read_makers(makers, log);
+	return makers->nr_named == 1 && !makers->others &&
+	       makers->named[0].pid == getpid() &&
+	       makers->named[0].kb == (long)page_size >> 10 &&
+	       !prctl(PR_GET_NAME, name) &&
+	       !strcmp(makers->named[0].name, name);
+}
+
 TEST_F(machine, hibernates_if_no_page_is_secret)
 {
 	ASSERT_EQ(0, hibernate());
@@ -134,9 +84,12 @@ TEST_F(machine, hibernates_if_no_page_is_secret)
 
 TEST_F(machine, does_not_hibernate_if_one_is)
 {
+	struct makers makers;
+	int log = open_log();
 	char modes[128];
 	long before;
 
+	ASSERT_LE(0, log);
 	fill(self->secret, page_size, SECRET);
 	before = sectors_written();
 	ASSERT_LE(0, before);
@@ -144,9 +97,158 @@ TEST_F(machine, does_not_hibernate_if_one_is)
 	EXPECT_EQ(before, sectors_written());
 	ASSERT_EQ(0, read_text(POWER_DISK, modes, sizeof(modes)));
 	EXPECT_STREQ("[disabled]\n", modes);
+	EXPECT_TRUE(only_this_process(&makers, log));
 	EXPECT_EQ(-1, open(SNAPSHOT, O_RDONLY));
 	EXPECT_EQ(EPERM, errno);
+	EXPECT_TRUE(only_this_process(&makers, log));
 	EXPECT_TRUE(is_filled(self->secret, page_size, SECRET));
+}
+
+#define MAKERS	10
+
+/* Calls itself @name, makes files with so many pages, says so, and keeps them. */
+static void make_and_wait(const char *name, size_t pages, int files, int done)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, name);
+	while (files--)
+		fill(map_secret(pages * page_size), pages * page_size, SECRET);
+	if (write(done, "", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+static pid_t start_maker(const char *name, size_t pages, int files)
+{
+	int done[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe(done))
+		return -1;
+	pid = fork();
+	if (!pid)
+		make_and_wait(name, pages, files, done[1]);
+	close(done[1]);
+	if (read(done[0], &byte, 1) != 1)
+		pid = -1;
+	close(done[0]);
+	return pid;
+}
+
+static void end_maker(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	wait_status(pid);
+}
+
+/* The largest does not come first, nor last; and has two files, both of them small. */
+TEST_F(machine, refusal_names_eight_makers_the_largest_first)
+{
+	const long kb = page_size >> 10;
+	int log = open_log(), i, nr;
+	struct makers makers;
+	pid_t pids[MAKERS + 1];
+	char name[16];
+
+	for (i = 0; i < MAKERS; i++) {
+		nr = i * 7 % MAKERS + 1;
+		sprintf(name, "maker %d", nr);
+		pids[nr] = start_maker(name, nr == MAKERS ? nr / 2 : nr,
+				       nr == MAKERS ? 2 : 1);
+		ASSERT_LT(0, pids[nr]);
+	}
+	ASSERT_LE(0, log);
+	EXPECT_EQ(EPERM, hibernate());
+	read_makers(&makers, log);
+	EXPECT_EQ(8, makers.nr_named);
+	for (i = 0; i < 8; i++) {
+		nr = MAKERS - i;
+		sprintf(name, "maker %d", nr);
+		EXPECT_EQ(nr * kb, makers.named[i].kb);
+		EXPECT_EQ(pids[nr], makers.named[i].pid);
+		EXPECT_STREQ(name, makers.named[i].name);
+	}
+	EXPECT_EQ(2, makers.others);
+	EXPECT_EQ((1 + 2) * kb, makers.others_kb);
+	for (nr = 1; nr <= MAKERS; nr++)
+		end_maker(pids[nr]);
+}
+
+TEST_F(machine, refusal_names_a_maker_that_is_gone)
+{
+	struct makers makers;
+	int sockets[2], fd, log = open_log();
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_NAME, "gone");
+		send_fd(sockets[1], secret_file(page_size));
+		_exit(0);
+	}
+	ASSERT_LT(0, pid);
+	fd = receive_fd(sockets[0]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, wait_status(pid));
+	/* Who touches a page did not make the file. */
+	ASSERT_EQ(0, fallocate(fd, 0, 0, page_size));
+	EXPECT_EQ(EPERM, hibernate());
+	read_makers(&makers, log);
+	EXPECT_EQ(1, makers.nr_named);
+	EXPECT_EQ(pid, makers.named[0].pid);
+	EXPECT_STREQ("gone", makers.named[0].name);
+	close(fd);
+}
+
+/* /dev/kmsg would escape it itself, so this reads what goes to the console. */
+TEST_F(machine, name_of_a_maker_does_not_break_the_log)
+{
+	const size_t size = 1 << 20;
+	pid_t pid = start_maker("a\nb\033[2Jc", 1, 1);
+	char *log = map_plain(size), expected[64];
+
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(EPERM, hibernate());
+	ASSERT_LT(0, klogctl(3, log, size - 1));
+	sprintf(expected, "made by PID %d, a\\nb\\e[2Jc\n", pid);
+	EXPECT_NE(NULL, strstr(log, expected));
+	end_maker(pid);
+}
+
+/* The PID is the one that whoever reads the log has to do with. */
+TEST_F(machine, maker_in_a_container_has_its_pid_outside)
+{
+	struct pollfd end = { .events = POLLIN };
+	struct makers makers;
+	int log = open_log();
+	pid_t pid, maker;
+	int done[2];
+
+	ASSERT_EQ(0, pipe(done));
+	pid = fork();
+	if (!pid) {
+		if (unshare(CLONE_NEWPID))
+			_exit(1);
+		maker = start_maker("inside", 1, 1);
+		if (write(done[1], &maker, sizeof(maker)) == sizeof(maker))
+			pause();
+		_exit(1);
+	}
+	close(done[1]);
+	ASSERT_EQ(sizeof(maker), read(done[0], &maker, sizeof(maker)));
+	ASSERT_LT(1, maker);
+	EXPECT_EQ(EPERM, hibernate());
+	read_makers(&makers, log);
+	EXPECT_EQ(1, makers.nr_named);
+	EXPECT_EQ(maker, makers.named[0].pid);
+	EXPECT_STREQ("inside", makers.named[0].name);
+	/* It is killed with its parent. Its page is gone when it is. */
+	end.fd = syscall(SYS_pidfd_open, maker, 0);
+	ASSERT_LE(0, end.fd);
+	end_maker(pid);
+	EXPECT_EQ(1, poll(&end, 1, -1));
 }
 
 TEST_F(machine, does_not_hibernate_if_one_was_only_read)
@@ -172,34 +274,21 @@ TEST_F(machine, hibernates_once_the_secret_is_gone)
 	EXPECT_EQ(0, on_disk(SECRET));
 }
 
-/* How many pages of the image have each mark; false for an error. */
-static bool read_image(int fd, int *plain, int *secret)
-{
-	char *page = map_plain(page_size);
-	ssize_t n;
-
-	*plain = 0;
-	*secret = 0;
-	while ((n = read(fd, page, page_size)) == (ssize_t)page_size) {
-		*plain += count_marks(page, 1, PLAIN);
-		*secret += count_marks(page, 1, SECRET);
-	}
-	munmap(page, page_size);
-	return !n;
-}
-
 /* Nobody runs any more but the one who makes the image, and he makes a secret. */
 TEST_F(machine, page_that_comes_after_all_are_frozen_is_in_no_image)
 {
-	int fd = open(SNAPSHOT, O_RDONLY | O_CLOEXEC);
+	int fd = open(SNAPSHOT, O_RDONLY | O_CLOEXEC), log = open_log();
 	int in_suspend = 0, plain, secret;
+	struct makers makers;
 
 	ASSERT_LE(0, fd);
+	ASSERT_LE(0, log);
 	ASSERT_EQ(0, ioctl(fd, SNAPSHOT_FREEZE));
 	fill(self->secret, page_size, SECRET);
 	EXPECT_EQ(-1, ioctl(fd, SNAPSHOT_CREATE_IMAGE, &in_suspend));
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(0, in_suspend);
+	EXPECT_TRUE(only_this_process(&makers, log));
 	/* This lets go of the kernel's threads, too. */
 	EXPECT_EQ(0, ioctl(fd, SNAPSHOT_FREE));
 

@@ -93,9 +93,8 @@ FIXTURE_SETUP(jump)
 	}
 	if (variant->fatal_signals)
 		ASSERT_EQ(0, write_text(settings[i - 1].path, "1"));
-	self->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	self->log = open_log();
 	ASSERT_LE(0, self->log);
-	ASSERT_LE(0, lseek(self->log, 0, SEEK_END));
 }
 
 FIXTURE_TEARDOWN(jump)
@@ -105,24 +104,6 @@ FIXTURE_TEARDOWN(jump)
 	for (i = 0; i < ARRAY_SIZE(settings); i++)
 		write_text(settings[i].path, self->saved[i]);
 	EXPECT_TRUE(is_filled(self->secret, page_size, MIDDLE));
-}
-
-/* The next record's text into @text; false if there is none as yet. */
-static bool next_record(int log, char *text, size_t size)
-{
-	char record[8192], *start;
-	ssize_t n;
-
-	do {
-		n = read(log, record, sizeof(record) - 1);
-	} while (n < 0 && errno == EPIPE);
-	if (n <= 0)
-		return false;
-	record[n] = '\0';
-	record[strcspn(record, "\n")] = '\0';
-	start = strchr(record, ';');
-	snprintf(text, size, "%s", start ? start + 1 : record);
-	return true;
 }
 
 /* The byte that a word is, as two hexadecimal digits, or <two>; -1 if none. */

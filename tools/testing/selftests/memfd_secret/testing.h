@@ -363,6 +363,36 @@ static inline int limit_locked(size_t size)
 	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
 }
 
+/* The kernel's log, from now on; -1 for an error. */
+static inline int open_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && lseek(fd, 0, SEEK_END) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* The text of the log's next record into @text; false if there is none as yet. */
+static inline bool next_record(int log, char *text, size_t size)
+{
+	char record[8192], *start;
+	ssize_t n;
+
+	do {
+		n = read(log, record, sizeof(record) - 1);
+	} while (n < 0 && errno == EPIPE);
+	if (n <= 0)
+		return false;
+	record[n] = '\0';
+	record[strcspn(record, "\n")] = '\0';
+	start = strchr(record, ';');
+	snprintf(text, size, "%s", start ? start + 1 : record);
+	return true;
+}
+
 /* Give up one capability for good. */
 static inline int drop_capability(int cap)
 {
