@@ -90,7 +90,7 @@ TEST_F(sealed, nothing_changes_any_more)
 	char then[PAGES], now[PAGES], *p;
 	long n;
 
-	for (n = 0; n < races() / 5; n++) {
+	for (n = 0; n < races() / 50; n++) {
 		fd = secret_file(size);
 		ASSERT_LE(0, fd);
 		if (variant->others[1] == unmap) {

@@ -25,7 +25,7 @@ static long races(void)
 
 static bool stop;
 
-static bool stopped(void)
+static inline bool stopped(void)
 {
 	return __atomic_load_n(&stop, __ATOMIC_SEQ_CST);
 }
