@@ -39,7 +39,7 @@ STATUS_FILE ?=
 TOTALS ?=
 ALSO ?=
 
-.PHONY: help run shell check negative stress kasan kcsan bench baseline gates tree series import \
+.PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
 	clean distclean setup fetch guest-run guest-check guest-check-all
 .NOTPARALLEL:
 
@@ -60,8 +60,8 @@ help:
 	@echo '  make negative             boots that the harness must judge as failed'
 	@echo '  make stress               a fuzzer, stressors and a model, for about 100 minutes;'
 	@echo '                            APPEND=SECONDS=30 makes each test that short'
-	@echo '  make kasan                all tests on a kernel that looks for accesses out of bounds,'
-	@echo '                            uses after free, undefined behaviour and leaks'
+	@echo '  make check-more           what make check has no time for, KASAN above all;'
+	@echo '                            ARCH=arm64 is one architecture'
 	@echo '  make kcsan                tests on a kernel that looks for data races'
 	@echo '  make bench                what it costs, beside memfd_create(): a table, CSV, a plot'
 	@echo '  make bench PEER=1         Debian kernels 6.12 and newest beside ours, x86_64 only'
@@ -125,8 +125,14 @@ stress: tree
 	@scripts/setup stress
 	@$(QEMU) stress
 
-kasan kcsan: tree
-	@$(QEMU) $@
+check-more: tree
+	@for arch in $(or $(ONLY_ARCH),$(ARCHES)); do \
+		ARCH=$$arch scripts/setup build qemu || exit 1; \
+	done
+	@$(QEMU) check-more
+
+kcsan: tree
+	@$(QEMU) kcsan
 
 bench: tree
 	@scripts/setup bench
