@@ -411,16 +411,33 @@ TEST_F(thread, wiped_file_refuses_a_kernel_thread)
 	EXPECT_TRUE(is_wiped(self->secret));
 }
 
-/* Such a page is never used again, and the machine can not hibernate any more. */
-TEST_F(machine, memory_that_has_failed_keeps_it_from_wiping_and_hibernating)
-{
-	char *other = map_secret(page_size), frame[32];
+/* The last of all: no test can hibernate after this. */
+FIXTURE(failed) {
+	int fd;
+	char *secret;
+};
 
+FIXTURE_SETUP(failed)
+{
 	if (access(CORRUPT_FRAME, W_OK))
 		SKIP(return, "kernel without HWPOISON_INJECT");
 	ASSERT_EQ(0, write_text(POLICY, "wipe"));
-	fill(other, page_size, SECRET);
+	self->fd = secret_file(2 * page_size);
+	self->secret = map_shared(self->fd, 2 * page_size);
+	ASSERT_NE(MAP_FAILED, (void *)self->secret);
 	fill(self->secret, 2 * page_size, SECRET);
+}
+
+FIXTURE_TEARDOWN(failed)
+{
+	EXPECT_EQ(0, write_text(POLICY, "refuse"));
+}
+
+TEST_F(failed, memory_keeps_the_machine_from_wiping_and_hibernating)
+{
+	char *other = map_secret(page_size), frame[32];
+
+	fill(other, page_size, SECRET);
 	sprintf(frame, "%#llx", page_frame(self->secret));
 	ASSERT_EQ(0, write_text(CORRUPT_FRAME, frame));
 
@@ -429,6 +446,7 @@ TEST_F(machine, memory_that_has_failed_keeps_it_from_wiping_and_hibernating)
 	EXPECT_EQ(0, probe_read(self->secret + page_size));
 	EXPECT_TRUE(is_filled(other, page_size, SECRET));
 
+	/* The page is lost then, and counts until the next boot. */
 	munmap(self->secret, 2 * page_size);
 	close(self->fd);
 	EXPECT_EQ(EPERM, hibernate());
