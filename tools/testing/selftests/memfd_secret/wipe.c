@@ -243,6 +243,26 @@ TEST_F(machine, wiped_file_is_charged_for_what_is_mapped)
 	EXPECT_EQ(2 * kb, info_of(self->fd, "charged"));
 }
 
+/* Seals are promises of those who have the file, and not of the administrator. */
+TEST_F(machine, sealed_file_is_wiped_for_good)
+{
+	char *p;
+
+	ASSERT_EQ(0, write_text(POLICY, "wipe"));
+	fill(self->secret, page_size, SECRET);
+	munmap(self->secret, 2 * page_size);
+	ASSERT_EQ(0, fcntl(self->fd, F_ADD_SEALS,
+			   F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_SEAL));
+	p = mmap(NULL, page_size, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_TRUE(is_filled(p, page_size, SECRET));
+	ASSERT_EQ(0, make_image(NULL, NULL));
+	EXPECT_EQ(SIGBUS, probe_read(p));
+	EXPECT_EQ(-1, ftruncate(self->fd, 0));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(SIGBUS, probe_read(p));
+}
+
 /* An image takes half of all memory, and there is only that of the secrets. */
 TEST_F(machine, memory_of_secrets_makes_room_for_the_image)
 {
