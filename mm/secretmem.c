@@ -36,6 +36,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
+#include <linux/mmu_context.h>
 #include <linux/moduleparam.h>
 #include <linux/mount.h>
 #include <linux/page-flags.h>
@@ -48,8 +49,6 @@
 #include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/syscalls.h>
-
-#include <asm/mmu_context.h>
 
 #include "internal.h"
 #include "secretmem_internal.h"
