@@ -16,6 +16,7 @@
 #include <linux/cpumask.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/kmemleak.h>
 #include <linux/kthread.h>
 #include <linux/memory.h>
 #include <linux/mm.h>
@@ -378,6 +379,8 @@ static void slab_allocation_can_be_late(struct kunit *test)
 		cpu->freelist = page_address(page);
 		KUNIT_EXPECT_PTR_EQ(test, page_address(page),
 				    kmem_cache_alloc(cache, GFP_KERNEL));
+		/* It is not given back to the cache, where it never was. */
+		kmemleak_free(page_address(page));
 		cpu->freelist = freelist;
 	}
 
