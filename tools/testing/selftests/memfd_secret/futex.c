@@ -42,9 +42,9 @@ FIXTURE_VARIANT_ADD(futex, memfd) { .secret = false };
 FIXTURE_SETUP(futex)
 {
 	self->size = PAGES * page_size;
-	self->fd = variant->secret ? memfd_secret(0) : memfd_create("control", 0);
+	self->fd = variant->secret ? secret_file(self->size) :
+				     plain_file(self->size);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ftruncate(self->fd, self->size));
 	self->mem = map_shared(self->fd, self->size);
 	ASSERT_NE(MAP_FAILED, (void *)self->mem);
 	self->shared = (void *)(self->mem + page_size);
@@ -132,11 +132,11 @@ TEST_F(futex, is_the_same_in_all_mappings)
 TEST_F(futex, is_another_elsewhere)
 {
 	int fd = variant->secret ? secret_file(self->size) :
-				   memfd_create("another", 0);
+				   plain_file(self->size);
 	char *other;
 	pid_t pid;
 
-	ASSERT_EQ(0, ftruncate(fd, self->size));
+	ASSERT_LE(0, fd);
 	other = map_shared(fd, self->size);
 	ASSERT_NE(MAP_FAILED, (void *)other);
 	pid = wait_in_child(&self->shared->word);
@@ -297,9 +297,9 @@ FIXTURE_VARIANT_ADD(lock, memfd_inherits_priority) {
 
 FIXTURE_SETUP(lock)
 {
-	self->fd = variant->secret ? memfd_secret(0) : memfd_create("control", 0);
+	self->fd = variant->secret ? secret_file(2 * page_size) :
+				     plain_file(2 * page_size);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ftruncate(self->fd, 2 * page_size));
 	self->shared = map_again(self->fd);
 	ASSERT_NE(MAP_FAILED, (void *)self->shared);
 }

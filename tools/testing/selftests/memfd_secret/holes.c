@@ -29,10 +29,9 @@ FIXTURE_VARIANT_ADD(file, memfd) { .secret = false };
 FIXTURE_SETUP(file)
 {
 	self->size = PAGES * page_size;
-	self->fd = variant->secret ? memfd_secret(0) :
-				     memfd_create("control", 0);
+	self->fd = variant->secret ? secret_file(self->size) :
+				     plain_file(self->size);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ftruncate(self->fd, self->size));
 	self->mem = map_shared(self->fd, 2 * self->size);
 	ASSERT_NE(MAP_FAILED, (void *)self->mem);
 }
