@@ -89,8 +89,9 @@ static inline unsigned int *secretmem_seals(struct file *file)
  * secretmem_flush_writers() - let nobody write any more to a secret file
  * @mapping: of any file; no area that may write maps it, and none will
  *
- * An area leaves its file before the TLBs are flushed in which its pages are. Whoever
- * pins a page can write to it as well, but nobody can pin a secret page.
+ * munmap() takes an area off its file first, and flushes the TLBs that have its pages
+ * afterwards. In between another CPU can still write. Whoever has pinned a page can
+ * write as well, but nobody can pin a secret page.
  *
  * Context: may sleep.
  *
