@@ -37,7 +37,7 @@
 #include <asm/tlbflush.h>
 
 #include "secretmem_pool.h"
-#include "secretmem_test.h"
+#include "secretmem_probe.h"
 
 #define LARGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 #define LARGE_NR	(PMD_SIZE / PAGE_SIZE)
@@ -53,7 +53,8 @@ static char direct_map_state(unsigned long pfn)
 		return 'h';
 
 	present = kernel_page_present(page);
-	if (can_read_first(page) != present || can_read_last(page) != present)
+	if (first_word_readable(page) != present ||
+	    last_word_readable(page) != present)
 		return '?';
 	return present ? 'r' : '-';
 }

@@ -32,89 +32,89 @@
 #include <asm/tlbflush.h>
 
 #include "secretmem_pool.h"
-#include "secretmem_test.h"
+#include "secretmem_probe.h"
 #include "slab.h"
 
 /* A large page of the direct map, and a block of two of them. */
 #define LEAF_NR		((int)(PMD_SIZE / PAGE_SIZE))
-#define BLOCK_NR	(2 * LEAF_NR)
-#define BLOCK_ORDER	(PMD_SHIFT - PAGE_SHIFT + 1)
+#define PAIR_NR		(2 * LEAF_NR)
+#define PAIR_ORDER	(PMD_SHIFT - PAGE_SHIFT + 1)
 /* How many large pages two threads split. */
 #define SPLITS		64
 
-/* Of the block, is all readable but @nr pages from @first? */
-static void expect_unmapped(struct kunit *test, struct page *block, int first,
+/* Of the pair, is all readable but @nr pages from @first? */
+static void expect_unmapped(struct kunit *test, struct page *pair, int first,
 			    int nr)
 {
 	int i;
 
-	for (i = 0; i < BLOCK_NR; i++) {
+	for (i = 0; i < PAIR_NR; i++) {
 		bool mapped = i < first || i >= first + nr;
 
-		if (can_read_first(block + i) == mapped &&
-		    kernel_page_present(block + i) == mapped)
+		if (first_word_readable(pair + i) == mapped &&
+		    kernel_page_present(pair + i) == mapped)
 			continue;
 		KUNIT_FAIL(test, "page %d is %sreadable and %spresent", i,
-			   can_read_first(block + i) ? "" : "not ",
-			   kernel_page_present(block + i) ? "" : "not ");
+			   first_word_readable(pair + i) ? "" : "not ",
+			   kernel_page_present(pair + i) ? "" : "not ");
 		return;
 	}
 }
 
-static void unmap_and_map(struct kunit *test, struct page *block, int first,
+static void unmap_and_map(struct kunit *test, struct page *pair, int first,
 			  int nr)
 {
-	struct page *page = block + first;
+	struct page *page = pair + first;
 
 	KUNIT_ASSERT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, false));
 	flush_tlb_all();
-	expect_unmapped(test, block, first, nr);
+	expect_unmapped(test, pair, first, nr);
 
 	/* What is mapped already stays so. */
 	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
 	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
-	expect_unmapped(test, block, 0, 0);
+	expect_unmapped(test, pair, 0, 0);
 }
 
 static void whole_large_pages_are_not_split(struct kunit *test)
 {
-	struct page *block = test->priv;
-	bool first = mapped_by_large_page(block);
-	bool second = mapped_by_large_page(block + LEAF_NR);
+	struct page *pair = test->priv;
+	bool first = mapped_by_large_page(pair);
+	bool second = mapped_by_large_page(pair + LEAF_NR);
 
-	unmap_and_map(test, block, 0, LEAF_NR);
-	unmap_and_map(test, block, LEAF_NR, LEAF_NR);
-	unmap_and_map(test, block, 0, BLOCK_NR);
-	KUNIT_EXPECT_EQ(test, first, mapped_by_large_page(block));
-	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(block + LEAF_NR));
+	unmap_and_map(test, pair, 0, LEAF_NR);
+	unmap_and_map(test, pair, LEAF_NR, LEAF_NR);
+	unmap_and_map(test, pair, 0, PAIR_NR);
+	KUNIT_EXPECT_EQ(test, first, mapped_by_large_page(pair));
+	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(pair + LEAF_NR));
 	kunit_info(test, "%d large pages stayed whole\n", first + second);
 }
 
 static void large_page_is_split_in_part_only(struct kunit *test)
 {
-	struct page *block = test->priv;
-	bool second = mapped_by_large_page(block + LEAF_NR);
+	struct page *pair = test->priv;
+	bool second = mapped_by_large_page(pair + LEAF_NR);
 
-	unmap_and_map(test, block, 1, 1);
-	KUNIT_EXPECT_FALSE(test, mapped_by_large_page(block));
-	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(block + LEAF_NR));
+	unmap_and_map(test, pair, 1, 1);
+	KUNIT_EXPECT_FALSE(test, mapped_by_large_page(pair));
+	KUNIT_EXPECT_EQ(test, second, mapped_by_large_page(pair + LEAF_NR));
 }
 
 static void unmapped_large_page_is_mapped_in_parts(struct kunit *test)
 {
-	struct page *block = test->priv;
+	struct page *pair = test->priv;
 	int i;
 
 	KUNIT_ASSERT_EQ(test, 0,
-			set_direct_map_valid_noflush(block, BLOCK_NR, false));
+			set_direct_map_valid_noflush(pair, PAIR_NR, false));
 	flush_tlb_all();
-	for (i = 0; i < BLOCK_NR; i++) {
+	for (i = 0; i < PAIR_NR; i++) {
 		if (i == LEAF_NR - 1 || i == LEAF_NR + 1)
-			expect_unmapped(test, block, i, BLOCK_NR - i);
+			expect_unmapped(test, pair, i, PAIR_NR - i);
 		KUNIT_ASSERT_EQ(test, 0,
-				set_direct_map_valid_noflush(block + i, 1, true));
+				set_direct_map_valid_noflush(pair + i, 1, true));
 	}
-	expect_unmapped(test, block, 0, 0);
+	expect_unmapped(test, pair, 0, 0);
 }
 
 static void ranges_have_exact_ends(struct kunit *test)
@@ -126,12 +126,12 @@ static void ranges_have_exact_ends(struct kunit *test)
 		{ 0, 1 },
 		{ LEAF_NR - 1, 1 },
 		{ LEAF_NR, 1 },
-		{ BLOCK_NR - 1, 1 },
+		{ PAIR_NR - 1, 1 },
 		{ 1, LEAF_NR - 1 },
 		{ 0, LEAF_NR - 1 },
 		{ LEAF_NR - 3, 7 },
-		{ 1, BLOCK_NR - 2 },
-		{ 0, BLOCK_NR },
+		{ 1, PAIR_NR - 2 },
+		{ 0, PAIR_NR },
 	};
 	int i;
 
@@ -184,7 +184,7 @@ static void unmap_both_ends(struct kunit *test, struct page *large)
 	for (i = 0; i < LEAF_NR; i++) {
 		bool mapped = i && i != LEAF_NR - 1;
 
-		KUNIT_EXPECT_EQ(test, mapped, can_read_first(large + i));
+		KUNIT_EXPECT_EQ(test, mapped, first_word_readable(large + i));
 	}
 
 	set_direct_map_valid_noflush(large, 1, true);
@@ -199,7 +199,7 @@ static void large_page_is_split_by_two_at_once(struct kunit *test)
 	/* All at the same time, or the first would be the second as well. */
 	for (i = 0; i < SPLITS; i++)
 		large[i] = alloc_pages(GFP_KERNEL | __GFP_NOWARN,
-				       BLOCK_ORDER - 1);
+				       PAIR_ORDER - 1);
 	for (i = 0; i < SPLITS && large[i]; i++) {
 		split += mapped_by_large_page(large[i]);
 		unmap_both_ends(test, large[i]);
@@ -207,7 +207,7 @@ static void large_page_is_split_by_two_at_once(struct kunit *test)
 	KUNIT_EXPECT_NE(test, 0, i);
 	kunit_info(test, "%d large pages were split\n", split);
 	for (i = 0; i < SPLITS && large[i]; i++)
-		__free_pages(large[i], BLOCK_ORDER - 1);
+		__free_pages(large[i], PAIR_ORDER - 1);
 }
 
 static int set_direct_map_init(struct kunit *test)
@@ -215,14 +215,14 @@ static int set_direct_map_init(struct kunit *test)
 	/* No test without it, and none that passes. */
 	if (!can_set_direct_map())
 		return -EOPNOTSUPP;
-	test->priv = alloc_pages(GFP_KERNEL, BLOCK_ORDER);
+	test->priv = alloc_pages(GFP_KERNEL, PAIR_ORDER);
 	return test->priv ? 0 : -ENOMEM;
 }
 
 static void set_direct_map_exit(struct kunit *test)
 {
 	if (test->priv)
-		__free_pages(test->priv, BLOCK_ORDER);
+		__free_pages(test->priv, PAIR_ORDER);
 }
 
 static struct kunit_case set_direct_map_cases[] = {
@@ -280,7 +280,7 @@ static void tlb_has_nothing_left_of_a_block(struct kunit *test)
 	int i;
 
 	for (i = 0; i < LEAF_NR && page_private(first + i) == block; i++)
-		KUNIT_EXPECT_FALSE(test, can_read_first(first + i));
+		KUNIT_EXPECT_FALSE(test, first_word_readable(first + i));
 	put_secret_page(first);
 }
 

@@ -195,7 +195,7 @@ static void zero_bytes(struct address_space *mapping, loff_t start, loff_t end)
 }
 
 /* Zeroes what is in the last page of a file of that size, and behind its end. */
-static void zero_behind(struct address_space *mapping, loff_t size)
+static void zero_past_end(struct address_space *mapping, loff_t size)
 {
 	unsigned int rest = -size & ~PAGE_MASK;
 
@@ -221,7 +221,7 @@ void secretmem_set_size(struct inode *inode, loff_t size)
 
 	if (size > old) {
 		/* It may have been written to through a mapping. */
-		zero_behind(mapping, old);
+		zero_past_end(mapping, old);
 		i_size_write(inode, size);
 		return;
 	}
@@ -231,7 +231,7 @@ void secretmem_set_size(struct inode *inode, loff_t size)
 	smp_mb();
 	unmap_mapping_pages(mapping, end, 0, false);
 	remove_range(mapping, end, ULONG_MAX, false);
-	zero_behind(mapping, size);
+	zero_past_end(mapping, size);
 	secretmem_lower_charge(inode, end);
 	/* A fault that sees this, and then adds a page, sees the size as well. */
 	if (!size)
@@ -267,21 +267,21 @@ void secretmem_wipe(struct inode *inode)
 
 static int punch_hole(struct address_space *mapping, loff_t start, loff_t end)
 {
-	pgoff_t first = pages_of(start), behind = end >> PAGE_SHIFT;
+	pgoff_t first = pages_of(start), past = end >> PAGE_SHIFT;
 
 	/* Within one page. */
-	if (first > behind) {
+	if (first > past) {
 		zero_bytes(mapping, start, end);
 		return 0;
 	}
 	if (offset_in_page(start))
 		zero_bytes(mapping, start, (loff_t)first << PAGE_SHIFT);
 	if (offset_in_page(end))
-		zero_bytes(mapping, (loff_t)behind << PAGE_SHIFT, end);
-	if (first == behind)
+		zero_bytes(mapping, (loff_t)past << PAGE_SHIFT, end);
+	if (first == past)
 		return 0;
-	unmap_mapping_pages(mapping, first, behind - first, false);
-	return remove_range(mapping, first, behind - 1, true);
+	unmap_mapping_pages(mapping, first, past - first, false);
+	return remove_range(mapping, first, past - 1, true);
 }
 
 /* Takes back the pages that a call has allocated, but not those in use by now. */

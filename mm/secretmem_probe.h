@@ -2,15 +2,15 @@
 /*
  * What tests of the direct map ask of a page that is in low memory.
  */
-#ifndef _MM_SECRETMEM_TEST_H
-#define _MM_SECRETMEM_TEST_H
+#ifndef _MM_SECRETMEM_PROBE_H
+#define _MM_SECRETMEM_PROBE_H
 
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/uaccess.h>
 
 /* Can the kernel read the first and the last word of it? */
-static inline bool can_read_first(struct page *page)
+static inline bool first_word_readable(struct page *page)
 {
 	unsigned long word;
 
@@ -18,7 +18,7 @@ static inline bool can_read_first(struct page *page)
 					 sizeof(word));
 }
 
-static inline bool can_read_last(struct page *page)
+static inline bool last_word_readable(struct page *page)
 {
 	unsigned long word;
 
@@ -35,4 +35,4 @@ static inline bool mapped_by_large_page(struct page *page)
 	return pud_leaf(*pud) || pmd_leaf(*pmd_offset(pud, addr));
 }
 
-#endif /* _MM_SECRETMEM_TEST_H */
+#endif /* _MM_SECRETMEM_PROBE_H */
