@@ -2,14 +2,15 @@
 /*
  * memfd_secret(2): memory that only the holders of a file descriptor can read
  *
- * A secret file lives in a pseudo file system of its own and in the page cache
- * only. Its pages come from mm/secretmem_pool.c without any kernel mapping, so
- * the contents are reached through user mappings alone: there is no ->readpage,
- * ->write_iter or ->access here, get_user_pages() refuses both the areas and
- * the pages, and whoever takes a page by another road finds no address to read.
+ * Secret files belong to a pseudo file system of their own, and their contents
+ * exist only in the page cache. The pages come from mm/secretmem_pool.c and
+ * have no kernel mapping, so the contents can be reached through user mappings
+ * alone. There is no ->readpage, ->write_iter or ->access here,
+ * get_user_pages() refuses both the areas and the pages, and code that gets at
+ * a page in any other way finds no kernel mapping to read it through.
  *
  * The pages are never put on an LRU list. Reclaim, compaction, migration and
- * memory offlining look for pages there, and so leave these alone.
+ * memory offlining find pages there, and therefore leave secret pages alone.
  *
  * Lock order:
  *
@@ -61,15 +62,18 @@ static bool secretmem_enable;
 module_param_named(enable, secretmem_enable, bool, 0444);
 MODULE_PARM_DESC(enable, "Enable memfd_secret(2) and secret memory (default: off)");
 
-/* On from boot to the end if the feature was asked for and can be had. */
+/*
+ * Enabled once at boot if secretmem.enable=1 is set and pages can be unmapped;
+ * never disabled again.
+ */
 DEFINE_STATIC_KEY_FALSE(secretmem_key);
 
 /**
- * secretmem_enabled() - was secret memory asked for, and can it be had?
+ * secretmem_enabled() - is secret memory enabled?
  *
- * Context: any, once the kernel command line has been parsed.
+ * Context: any, after the kernel command line has been parsed.
  *
- * Return: true if memfd_secret() works, or will once it is initialised.
+ * Return: true if memfd_secret() works, or will work when it is initialised.
  */
 bool secretmem_enabled(void)
 {
@@ -77,10 +81,11 @@ bool secretmem_enabled(void)
 }
 
 /**
- * secretmem_disable() - give secret memory up, because it would not be secret
- * @reason: what stands in the way; goes to the log if the feature was asked for
+ * secretmem_disable() - disable secret memory at boot
+ * @reason: for the log; printed if secretmem.enable=1 was given
  *
- * No file can be made any more. To be called at boot, while there is none.
+ * To be called if pages would not be secret. No file can be created afterwards,
+ * and none must have been created before.
  *
  * Context: any.
  */
@@ -96,14 +101,16 @@ void secretmem_disable(const char *reason)
  */
 
 /**
- * secretmem_add_page() - put a new page into a file
- * @mapping: of the file
- * @index:   of the page
+ * secretmem_add_page() - add a new page to a secret file
+ * @mapping: the address space of the file
+ * @index:   the index of the page in the file
  *
  * Context: may sleep.
  *
- * Return: the page, zeroed and locked, with a reference for the caller. -EEXIST if
- * there is one already, -ENOMEM if there is no memory.
+ * Return: the page, zeroed and locked, with a reference for the caller; or
+ * ERR_PTR(-EEXIST) if the file already has a page at @index, or
+ * ERR_PTR(-ENOMEM) if there is no memory or the memory cgroup's limit is
+ * reached.
  */
 struct page *secretmem_add_page(struct address_space *mapping, pgoff_t index)
 {
@@ -120,15 +127,24 @@ struct page *secretmem_add_page(struct address_space *mapping, pgoff_t index)
 	if (!page)
 		return ERR_PTR(-ENOMEM);
 
-	/* Not alone with it: memory_failure() takes any page, and its lock. */
+	/*
+	 * lock_page(), not __SetPageLocked(): memory_failure() may have found
+	 * the page by its pfn, and locked it.
+	 */
 	lock_page(page);
 	err = add_to_page_cache_locked(page, mapping, index, gfp);
 	if (err)
 		goto err_put;
 
-	/* There is no other copy: nobody may drop it, though it was only read. */
+	/*
+	 * Always dirty: the page cache holds the only copy, so even a page that
+	 * was only read must not be dropped as clean.
+	 */
 	SetPageDirty(page);
-	/* Pairs with mm/secretmem_size.c: the page can be found, then look at the size. */
+	/*
+	 * Add the page before secretmem_out_of_reach() reads i_size and wiped.
+	 * Pairs with smp_mb() in secretmem_set_size() and secretmem_wipe().
+	 */
 	smp_mb();
 	return page;
 
@@ -139,7 +155,7 @@ err_put:
 	return ERR_PTR(err);
 }
 
-/* Copying goes through the direct map, which is not there. */
+/* Migration copies through the direct map, which secret pages do not have. */
 static int secretmem_migratepage(struct address_space *mapping,
 				 struct page *newpage, struct page *page,
 				 enum migrate_mode mode)
@@ -148,8 +164,9 @@ static int secretmem_migratepage(struct address_space *mapping,
 }
 
 /*
- * No ->freepage: pages leave a file together, see mm/secretmem_size.c. One that is taken
- * from it by anybody else would never be used again.
+ * No ->freepage: mm/secretmem_size.c removes pages in batches and gives them to
+ * the pool. A page that any other code removed from the page cache would stay
+ * unmapped and leak.
  */
 const struct address_space_operations secretmem_aops = {
 	.set_page_dirty	= __set_page_dirty_no_writeback,
@@ -179,7 +196,7 @@ static vm_fault_t secretmem_fault(struct vm_fault *vmf)
 	if (IS_ERR(page))
 		return vmf_error(PTR_ERR(page));
 
-	/* The file may have become smaller meanwhile, see mm/secretmem_size.c. */
+	/* The file may have been cut or wiped, see mm/secretmem_size.c. */
 	if (secretmem_out_of_reach(inode, vmf->pgoff)) {
 		if (added) {
 			secretmem_remove_page(page);
@@ -214,7 +231,7 @@ static struct mempolicy *secretmem_get_policy(struct vm_area_struct *vma,
 }
 #endif
 
-/* No ->access: it would be a way for ptrace to read what GUP refuses. */
+/* No ->access: ptrace would use it to read what get_user_pages() refuses. */
 const struct vm_operations_struct secretmem_vm_ops = {
 	.fault		= secretmem_fault,
 #ifdef CONFIG_NUMA
@@ -225,15 +242,16 @@ const struct vm_operations_struct secretmem_vm_ops = {
 EXPORT_SYMBOL_GPL(secretmem_vm_ops);
 
 /**
- * secretmem_find_futex() - find the secret memory that a shared futex is in
- * @mm:      of the current process; the caller holds mmap_lock
- * @address: of the futex
- * @write:   is the caller going to write to it?
+ * secretmem_find_futex() - find the secret area that contains a shared futex
+ * @mm:      the mm of the current process; the caller holds its mmap_lock
+ * @address: the address of the futex
+ * @write:   is the caller going to write to the futex?
  *
  * Context: any.
  *
- * Return: the area, or NULL if none is there, the caller has no access to it, or the
- * file ends before the page.
+ * Return: the area. NULL if there is no secret area at @address, if its
+ * protection does not permit the access, or if the page is beyond the end of
+ * the file or the file was wiped.
  */
 struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
 					    unsigned long address, bool write)
@@ -252,7 +270,7 @@ struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
 	return vma;
 }
 
-/* For user_range_maybe_secretmem(), which describes it. */
+/* Slow path of user_range_maybe_secretmem(), see there. */
 bool __user_range_maybe_secretmem(unsigned long start, unsigned long len)
 {
 	struct mm_struct *mm = current->mm;
@@ -291,15 +309,17 @@ static int secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EAGAIN;
 
 	/*
-	 * No area has VM_DONTDUMP before ->mmap, so none is merged with one of ours
-	 * without having been here.
+	 * mmap() merges a new area with an existing one before it calls ->mmap,
+	 * if their flags are equal. A new area never has VM_DONTDUMP at that
+	 * point, so it cannot be merged with a secret area and escape the
+	 * checks above.
 	 */
 	vma->vm_flags |= VM_LOCKED | VM_DONTDUMP;
 	vma->vm_ops = &secretmem_vm_ops;
 	return 0;
 }
 
-/* How many locked pages a new mapping at @start would take the place of. */
+/* Returns the number of locked pages that are mapped from @start to @end. */
 static unsigned long locked_pages(struct mm_struct *mm, unsigned long start,
 				  unsigned long end)
 {
@@ -314,8 +334,9 @@ static unsigned long locked_pages(struct mm_struct *mm, unsigned long start,
 }
 
 /*
- * What is mapped at a fixed address is unmapped before ->mmap can refuse. If that is
- * what is going to happen, say so now.
+ * MAP_FIXED unmaps what is in the range before ->mmap can refuse the mapping.
+ * If ->mmap is going to refuse it because of a limit, fail here, where the old
+ * mapping is still in place.
  */
 static unsigned long secretmem_get_unmapped_area(struct file *file,
 						 unsigned long addr,
@@ -341,8 +362,9 @@ static unsigned long secretmem_get_unmapped_area(struct file *file,
  */
 
 /*
- * The last descriptor and the last mapping are gone, and with them whoever could
- * read the file. The inode may stay, an inotify watch is enough for that.
+ * Called when the last descriptor and the last mapping are gone, so that nobody
+ * can read the file any more. Do not wait for the inode to be evicted: an
+ * inotify watch is enough to keep it.
  */
 static int secretmem_release(struct inode *inode, struct file *file)
 {
@@ -369,7 +391,7 @@ static const struct file_operations secretmem_fops = {
 	.llseek			= secretmem_llseek,
 	.mmap			= secretmem_mmap,
 	.get_unmapped_area	= secretmem_get_unmapped_area,
-	/* There is nothing to write back. */
+	/* There is nothing to write back, so fsync() and msync() succeed. */
 	.fsync			= noop_fsync,
 	.fallocate		= secretmem_fallocate,
 	.release		= secretmem_release,
@@ -395,7 +417,7 @@ static int secretmem_setattr(struct dentry *dentry, struct iattr *iattr)
 	return 0;
 }
 
-/* What is resident is what takes space. */
+/* st_blocks counts the resident pages, as it does for a memfd. */
 static int secretmem_getattr(const struct path *path, struct kstat *stat,
 			     u32 mask, unsigned int flags)
 {
@@ -416,7 +438,10 @@ static struct file *secretmem_file_create(void)
 	struct inode *inode;
 	struct file *file;
 
-	/* Not new_inode(): drop_caches would find the file and drop clean pages. */
+	/*
+	 * Not new_inode(): keep the inode off sb->s_inodes, so that
+	 * drop_caches, sync and similar walks never visit the file.
+	 */
 	inode = new_inode_pseudo(secretmem_mnt->mnt_sb);
 	if (!inode)
 		return ERR_PTR(-ENOMEM);
@@ -430,10 +455,16 @@ static struct file *secretmem_file_create(void)
 	inode->i_ctime = inode->i_atime;
 	inode->i_op = &secretmem_iops;
 	inode->i_mapping->a_ops = &secretmem_aops;
-	/* Neither movable nor highmem: pages stay, and have one direct map. */
+	/*
+	 * Not movable: secret pages never migrate. Not highmem: only lowmem is
+	 * guaranteed to have a single kernel mapping, the direct map.
+	 */
 	mapping_set_gfp_mask(inode->i_mapping, GFP_USER);
 	mapping_set_unevictable(inode->i_mapping);
-	/* i_fop stays as it is, which refuses to open the file a second time. */
+	/*
+	 * Leave i_fop at no_open_fops, so that the file cannot be opened again
+	 * through /proc/PID/fd.
+	 */
 
 	file = alloc_file_pseudo(inode, secretmem_mnt, "secretmem",
 				 O_RDWR | O_LARGEFILE, &secretmem_fops);
@@ -441,7 +472,7 @@ static struct file *secretmem_file_create(void)
 		iput(inode);
 		return file;
 	}
-	/* To read and to write, which would need more than that, is refused. */
+	/* For lseek(); read() and write() fail without such operations. */
 	file->f_mode |= FMODE_LSEEK;
 	return file;
 }
@@ -452,8 +483,8 @@ SYSCALL_DEFINE1(memfd_secret, unsigned int, flags)
 	int fd;
 
 	/*
-	 * Until the system runs, parts of the kernel image are freed and lose
-	 * their second mapping; a user mode helper can be here earlier.
+	 * Before SYSTEM_RUNNING, freed parts of the kernel image still have a
+	 * second mapping. A usermode helper can call this as early as that.
 	 */
 	if (!secretmem_enabled() || system_state < SYSTEM_RUNNING)
 		return -ENOSYS;
@@ -503,7 +534,7 @@ static void secretmem_destroy_inode(struct inode *inode)
 	free_uid(info->user);
 }
 
-/* Called after a grace period, which page_maybe_secretmem() relies on. */
+/* Called after an RCU grace period, which page_maybe_secretmem() relies on. */
 static void secretmem_free_inode(struct inode *inode)
 {
 	kmem_cache_free(secretmem_inode_cache, SECRETMEM_I(inode));
@@ -523,7 +554,7 @@ static int secretmem_init_fs_context(struct fs_context *fc)
 	if (!ctx)
 		return -ENOMEM;
 	ctx->ops = &secretmem_super_ops;
-	/* No PROT_EXEC: EPERM at mmap(), EACCES at mprotect(). */
+	/* PROT_EXEC fails: EPERM from mmap(), EACCES from mprotect(). */
 	fc->s_iflags |= SB_I_NOEXEC;
 	return 0;
 }
@@ -549,8 +580,8 @@ static int __init secretmem_init(void)
 
 	if (secretmem_enable && !can_set_direct_map())
 		secretmem_disable(IS_ENABLED(CONFIG_ARM64) ?
-				  "pages can not be unmapped without rodata=full" :
-				  "pages can not be unmapped on this machine");
+				  "pages cannot be unmapped without rodata=full" :
+				  "pages cannot be unmapped on this machine");
 	if (!secretmem_enable)
 		return 0;
 

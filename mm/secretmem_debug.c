@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which pages the kernel can read, for the tests of secret memory.
+ * Debugfs files for the tests of secret memory
  *
- * /sys/kernel/debug/secretmem/direct_map has one byte for each page frame, at
- * the offset of its number:
+ * /sys/kernel/debug/secretmem/direct_map shows which pages the kernel can read.
+ * It has one byte for each page frame, and the offset of the byte is the page
+ * frame number:
  *
- *	r  the page can be read at its address in the direct map
- *	-  it can not
- *	?  the page tables and the processor do not agree about that
- *	h  highmem, which the direct map does not cover
- *	.  no memory, or not memory that the page allocator hands out
+ *	r  the page can be read in the direct map
+ *	-  the page cannot be read in the direct map
+ *	?  the page tables say something else than reading the page does
+ *	h  highmem, which is not in the direct map
+ *	.  no memory, or reserved and not handed out by the page allocator
  *
- * This is what is so when the byte is read. Nothing keeps it from changing.
+ * This is a snapshot: the state can change at any time.
  *
- * A write to /sys/kernel/debug/secretmem/split splits one large page of the direct
- * map, for tests that let the allocation of the page table fail.
+ * Writing to /sys/kernel/debug/secretmem/split splits one large page of the
+ * direct map, for tests that let the allocation of the page table fail.
  *
- * A write to /sys/kernel/debug/secretmem/give_back gives back all memory that is kept
- * for secrets and holds none, as only a system at the end of its memory does.
+ * Writing to /sys/kernel/debug/secretmem/give_back gives back all memory that
+ * the pool keeps unmapped without using it. Otherwise, this only happens when a
+ * system runs out of memory.
  */
 
 #include <linux/debugfs.h>
@@ -59,7 +61,7 @@ static char direct_map_state(unsigned long pfn)
 	return present ? 'r' : '-';
 }
 
-/* The end of memory; a device can have page frames far behind it. */
+/* The end of memory. ZONE_DEVICE page frames can lie far beyond it. */
 static unsigned long memory_end_pfn(void)
 {
 	unsigned long end = 0;
@@ -98,7 +100,7 @@ static const struct file_operations direct_map_fops = {
 	.llseek	= default_llseek,
 };
 
-/* As it was before? */
+/* Is the whole large page readable, and still mapped as one? */
 static bool is_whole(struct page *large)
 {
 	int i;
@@ -120,9 +122,11 @@ static int split(struct page *large)
 }
 
 /*
- * Splits one large page. -EAGAIN if no memory can be had, -ENXIO if there are no
- * large pages left, -ENOMEM if it could not be split and is as before, and -EIO
- * if it is not.
+ * Splits one large page. Returns 0; -EAGAIN if no memory can be allocated;
+ * -ENXIO if there is no large page left; the error of
+ * set_direct_map_valid_noflush() if that failed with nothing changed, which is
+ * -ENOMEM without a page table; or -EIO if that failed and has changed
+ * something.
  */
 static int split_one(void)
 {

@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who made secret files, and what becomes of them when the machine is to hibernate
+ * Makers of secret files, and hibernation
  *
- * No secret may get into an image of memory. By default the machine does not hibernate
- * while there is a secret page, and the log says who made the files. With
- * secretmem.hibernate=wipe it does, and the secrets are lost: when user space is
- * frozen, each file with pages is wiped and marked. Whoever touches such a file gets
- * SIGBUS until it is cut to nothing.
+ * A hibernation image must not contain secrets. By default, the machine does
+ * not hibernate while there is a secret page, and the log names the processes
+ * that made the files. With secretmem.hibernate=wipe the machine does
+ * hibernate, and the secrets are lost: when user space is frozen, each file
+ * with pages is wiped and marked. Access to such a file raises SIGBUS until its
+ * size is set to 0.
  *
- * What counts are the pages, whatever the policy is. They are looked for before
- * anything is done, when user space is frozen, and when nothing else runs any more:
- * threads of the kernel with the address space of a program are not frozen, and may add
- * one to a file that had none and was not marked.
+ * Only pages matter, not files, whatever the policy is. There are three checks
+ * for pages: before hibernation begins, when user space is frozen, and when no
+ * other task or CPU runs. The last one is needed because kernel threads that
+ * use the address space of a process are not frozen: one of them can add a page
+ * to a file that had none and therefore was not marked.
  *
- * Frozen tasks keep what they have locked. User space is frozen on its way out of the
- * kernel, or asleep where it said that it need not be waited for. No lock is held there,
- * but for network file systems, which reclaim can also lead to, and so any allocation. Of
- * the locks that it takes to wipe a file only i_rwsem is held while memory is allocated,
- * by fallocate(); so it is not waited for. The others are i_mmap_rwsem, those of pages that
- * are in a file, and spinlocks.
+ * Frozen tasks keep the locks they hold. A user task is frozen when it returns
+ * to user space, or while it sleeps in a place that has declared itself
+ * freezable. Network file systems do so with locks held, and reclaim can enter
+ * them, so a task can be frozen in any memory allocation. fallocate() of a
+ * secret file holds i_rwsem over allocations. Wiping therefore only tries to
+ * take i_rwsem. The other locks it takes are never held over an allocation:
+ * i_mmap_rwsem, the locks of pages that are in a file, and spinlocks.
  */
 
 #define pr_fmt(fmt) "secretmem: " fmt
@@ -42,7 +45,7 @@
 #include "secretmem_internal.h"
 #include "secretmem_pool.h"
 
-/* The parameters of the whole have one name. */
+/* All parameters of secret memory have the prefix of mm/secretmem.c. */
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "secretmem."
 
@@ -55,10 +58,10 @@ static const char * const hibernation_policies[] = {
 
 static enum hibernation_policy hibernation_policy = REFUSE;
 
-/* How many processes a refusal names. */
+/* Name at most this many processes in the log. */
 #define MAX_NAMED	8
 
-/* From creation until the inode is destroyed. */
+/* All secret files, from their creation until the inode is destroyed. */
 static LIST_HEAD(secretmem_files);
 static DEFINE_SPINLOCK(secretmem_files_lock);
 
@@ -95,16 +98,19 @@ MODULE_PARM_DESC(hibernate, "Hibernation with secret memory: refuse (default), o
  */
 
 /**
- * secretmem_add_file() - note who makes a new file
- * @inode: of the file
+ * secretmem_add_file() - record the maker of a new secret file
+ * @inode: the inode of the file
  *
- * Context: that of the process that makes it; takes spinlocks.
+ * Context: process context of the maker; takes spinlocks.
  */
 void secretmem_add_file(struct inode *inode)
 {
 	struct secretmem_inode *info = SECRETMEM_I(inode);
 
-	/* Of the process, not of the thread; it can not change while one is here. */
+	/*
+	 * Name the process, not the thread. The group leader cannot change now:
+	 * only exec() replaces it, after all other threads are gone.
+	 */
 	get_task_comm(info->maker_name, current->group_leader);
 	info->maker = get_pid(task_tgid(current));
 
@@ -114,8 +120,8 @@ void secretmem_add_file(struct inode *inode)
 }
 
 /**
- * secretmem_forget_file() - a file is about to be gone
- * @inode: of the file, which nobody has any more
+ * secretmem_forget_file() - take a secret file off the list of all files
+ * @inode: the inode of the file, which is about to be destroyed
  *
  * Context: any; takes a spinlock.
  */
@@ -130,13 +136,13 @@ void secretmem_forget_file(struct inode *inode)
 }
 
 /**
- * secretmem_show_maker() - print the line that fdinfo has of who made a file
- * @m:     where to, a file of /proc
- * @inode: of the secret file
+ * secretmem_show_maker() - print the "maker" line of /proc/PID/fdinfo
+ * @m:     the seq_file of the fdinfo file
+ * @inode: the inode of the secret file
  *
- * The PID is that of the namespace which this /proc shows. A process that it does not
- * show is 0 and has no name: who made a file that came from outside of a container is
- * no business of those inside.
+ * The PID is that of the PID namespace of this /proc mount. If the process is
+ * not visible there, its PID is 0 and its name is not printed: a container must
+ * not learn which process outside has made a file for it.
  *
  * Context: may sleep.
  */
@@ -153,16 +159,16 @@ void secretmem_show_maker(struct seq_file *m, struct inode *inode)
 	seq_putc(m, '\n');
 }
 
-/* A process, and what all its files have. */
+/* A process, and the number of pages in all files it has made. */
 struct maker {
 	unsigned long pages;
 	pid_t pid;			/* in the initial namespace */
 	char name[TASK_COMM_LEN];
 };
 
-/* Those with most pages, the largest first, and how many more there are. */
+/* The makers with the most pages, and totals for all others. */
 struct makers {
-	struct maker largest[MAX_NAMED];
+	struct maker largest[MAX_NAMED];	/* in descending order */
 	unsigned int others;
 	unsigned long others_pages;
 };
@@ -171,7 +177,7 @@ static void rank_maker(struct makers *makers, struct maker maker)
 {
 	int i;
 
-	/* Whoever is larger takes the place, and the next one has to find another. */
+	/* Insertion sort: a larger maker takes the place of a smaller one. */
 	for (i = 0; i < MAX_NAMED; i++)
 		if (maker.pages > makers->largest[i].pages)
 			swap(maker, makers->largest[i]);
@@ -191,7 +197,10 @@ static int by_maker(void *unused, const struct list_head *a,
 	return (unsigned long)x->maker > (unsigned long)y->maker;
 }
 
-/* Sorts the list, so that files of one process are neighbours. */
+/*
+ * Sorts the list of files by maker, so that the files of one process are
+ * adjacent and their pages can be added up.
+ */
 static void find_makers(struct makers *makers)
 {
 	struct secretmem_inode *info;
@@ -220,7 +229,7 @@ static void log_makers(void)
 	struct maker *maker;
 
 	find_makers(&makers);
-	pr_err("There is secret memory: no image is made or restored\n");
+	pr_err("Secret memory in use, not creating or restoring an image\n");
 	for (maker = makers.largest;
 	     maker < makers.largest + MAX_NAMED && maker->pages; maker++)
 		pr_err("%lu kB made by PID %d, %*pE\n",
@@ -230,7 +239,7 @@ static void log_makers(void)
 		pr_err("%lu kB made by %u others\n",
 		       makers.others_pages << (PAGE_SHIFT - 10), makers.others);
 	if (secretmem_pool_has_lost())
-		pr_err("Some has failed, and stays until the next boot\n");
+		pr_err("Some of it has failed and remains until the next boot\n");
 }
 
 /*
@@ -238,9 +247,10 @@ static void log_makers(void)
  */
 
 /*
- * The next file with pages, or the first behind no @file, with a reference. That to
- * @file, which keeps its place in the list, is put. While this is used nobody sorts the
- * list: only this task does so, as those who want to hibernate are frozen.
+ * Returns the next file with pages after @file, or the first one if @file is
+ * NULL, with a reference. Drops the reference to @file, which kept it in the
+ * list. The list is not sorted while it is walked: that is done only by tasks
+ * that try to hibernate, and all of them but the current one are frozen.
  */
 static struct inode *next_used_file(struct inode *file)
 {
@@ -280,14 +290,17 @@ static bool has_failed_page(struct inode *inode)
 	return failed;
 }
 
-/* Memory that has failed can not be wiped, and to lose the rest would be in vain. */
+/*
+ * Memory that has failed cannot be wiped and keeps the machine from
+ * hibernating. Then there is no point in wiping the other files.
+ */
 static bool all_can_be_wiped(void)
 {
 	struct inode *inode = NULL;
 
 	while ((inode = next_used_file(inode))) {
 		if (has_failed_page(inode)) {
-			pr_err("Memory of a secret has failed and can not be wiped\n");
+			pr_err("Secret memory has failed and cannot be wiped\n");
 			iput(inode);
 			return false;
 		}
@@ -301,7 +314,10 @@ static void wipe_files(void)
 	unsigned int nr = 0;
 
 	while ((inode = next_used_file(inode))) {
-		/* Somebody allocates, and may do so for ever: see the top. */
+		/*
+		 * A frozen task may hold i_rwsem and not continue before the
+		 * machine resumes, see the top of this file.
+		 */
 		if (!inode_trylock(inode)) {
 			iput(inode);
 			break;
@@ -318,11 +334,13 @@ static void wipe_files(void)
  */
 
 /**
- * secretmem_hinders_hibernation() - is there secret memory that stays?
+ * secretmem_hinders_hibernation() - does secret memory prevent hibernation?
  *
  * Context: any.
  *
- * Return: true if it would be in vain to begin with hibernation.
+ * Return: true if hibernation is certain to fail because of secret memory:
+ * there is a secret page and the policy is to refuse, or there is a lost page,
+ * which cannot be wiped.
  */
 bool secretmem_hinders_hibernation(void)
 {
@@ -332,12 +350,12 @@ bool secretmem_hinders_hibernation(void)
 }
 
 /**
- * secretmem_explain_refusal() - let the log say who made what hinders hibernation
+ * secretmem_explain_refusal() - log who made the files that prevent hibernation
  *
- * For those who have just been told that hibernation is not available. Says nothing if
- * that is not for secret memory.
+ * To be called when hibernation was refused as not available. Logs nothing if
+ * secret memory was not the reason.
  *
- * Context: any but an interrupt; takes a spinlock.
+ * Context: any except interrupts; takes a spinlock.
  */
 void secretmem_explain_refusal(void)
 {
@@ -346,14 +364,15 @@ void secretmem_explain_refusal(void)
 }
 
 /**
- * secretmem_prepare_image() - see that there is no secret before an image is made
+ * secretmem_prepare_image() - make sure that an image will contain no secrets
  *
- * Wipes secret files, if that is the policy, and gives all memory back that is off the
- * direct map and not in use. User space is frozen, but for the caller.
+ * Wipes all secret files if that is the policy, and gives back the memory that
+ * the pool keeps unmapped without using it. To be called when user space is
+ * frozen, except for the caller.
  *
- * Context: may sleep; takes no lock that a frozen task may hold.
+ * Context: may sleep; does not wait for a lock that a frozen task may hold.
  *
- * Return: 0, or -EBUSY if there still are secret pages.
+ * Return: 0, or -EBUSY if there are still secret pages.
  */
 int secretmem_prepare_image(void)
 {
@@ -368,11 +387,12 @@ int secretmem_prepare_image(void)
 }
 
 /**
- * secretmem_forbids_image() - the last word before an image is made or restored
+ * secretmem_forbids_image() - last check before creating or restoring an image
  *
- * No image may have a page that is off the direct map, and none may be restored over one.
+ * An image must not contain a page that is off the direct map, and must not be
+ * restored over one.
  *
- * Context: nothing else runs any more, interrupts are off.
+ * Context: no other task or CPU runs, and interrupts are off.
  *
  * Return: true if there is such a page.
  */

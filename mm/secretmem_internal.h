@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of secret files share: mm/secretmem.c has the files and their faults,
- * mm/secretmem_size.c all that adds or removes pages otherwise, mm/secretmem_seals.c
- * what of that can be forbidden, mm/secretmem_limit.c what they are charged,
- * mm/secretmem_hibernate.c who made them.
+ * Shared by the source files that implement secret files:
+ *
+ *	mm/secretmem.c			the system call, files and page faults
+ *	mm/secretmem_size.c		all else that adds or removes pages
+ *	mm/secretmem_seals.c		file seals
+ *	mm/secretmem_limit.c		charging files against RLIMIT_MEMLOCK
+ *	mm/secretmem_hibernate.c	makers of files, and hibernation
  */
 #ifndef _MM_SECRETMEM_INTERNAL_H
 #define _MM_SECRETMEM_INTERNAL_H
@@ -24,15 +27,15 @@ struct vm_area_struct;
 
 /* One secret file. */
 struct secretmem_inode {
-	struct user_struct *user;	/* who made the file, and is charged */
-	spinlock_t charge_lock;		/* held where charged changes */
-	unsigned long charged;		/* pages, from the first of the file on */
-	unsigned int seals;		/* F_SEAL_...; i_rwsem is held where they change */
-	struct shared_policy policy;	/* which nodes the pages come from */
-	bool wiped;			/* before hibernation; i_rwsem is held to write */
-	struct list_head files;		/* all there are */
-	struct pid *maker;		/* the process that made the file */
-	char maker_name[TASK_COMM_LEN];	/* at that time */
+	struct user_struct *user;	/* made the file, and is charged */
+	spinlock_t charge_lock;		/* protects charged */
+	unsigned long charged;		/* pages, from the start of the file */
+	unsigned int seals;		/* F_SEAL_*; i_rwsem protects writes */
+	struct shared_policy policy;	/* NUMA policy for the pages */
+	bool wiped;			/* for hibernation; set under i_rwsem */
+	struct list_head files;		/* entry in the list of all files */
+	struct pid *maker;		/* process that made the file */
+	char maker_name[TASK_COMM_LEN];	/* its name at that time */
 	struct inode vfs_inode;
 };
 

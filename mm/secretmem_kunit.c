@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests of what user space can not bring about when it likes.
+ * Tests for what user space cannot trigger at will
  *
- * set_direct_map_valid_noflush() changes the pages it is asked to change, all of them
- * and no other, whatever large pages they lie in. Of pages that are off the direct map
- * no TLB entry is left. One that somebody still has a reference to is neither handed
- * out again nor taken away from that holder. If its memory fails, it does not go
- * offline, and an ordinary page does. What once was in a page that is secret now can be
- * read by those who cannot know that, and take care.
+ * set_direct_map_valid_noflush() changes exactly the pages it is asked to
+ * change, whatever large pages they are in, and no TLB entry for a pool page
+ * remains. A page with an extra reference is neither handed out again nor taken
+ * away from the holder of the reference. Memory that has failed can go offline
+ * if it is ordinary memory, but not if it is a page of the pool. SLUB survives
+ * reading a free object whose page has become secret.
  */
 
 #include <kunit/test.h>
@@ -35,14 +35,14 @@
 #include "secretmem_probe.h"
 #include "slab.h"
 
-/* A large page of the direct map, and a block of two of them. */
+/* The pages of one large page of the direct map, and of two adjacent ones. */
 #define LEAF_NR		((int)(PMD_SIZE / PAGE_SIZE))
 #define PAIR_NR		(2 * LEAF_NR)
 #define PAIR_ORDER	(PMD_SHIFT - PAGE_SHIFT + 1)
-/* How many large pages two threads split. */
+/* Let two threads split this many large pages. */
 #define SPLITS		64
 
-/* Of the pair, is all readable but @nr pages from @first? */
+/* Expect all of @pair to be readable except @nr pages from @first. */
 static void expect_unmapped(struct kunit *test, struct page *pair, int first,
 			    int nr)
 {
@@ -70,7 +70,7 @@ static void unmap_and_map(struct kunit *test, struct page *pair, int first,
 	flush_tlb_all();
 	expect_unmapped(test, pair, first, nr);
 
-	/* What is mapped already stays so. */
+	/* Mapping pages that are mapped already changes nothing. */
 	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
 	KUNIT_EXPECT_EQ(test, 0, set_direct_map_valid_noflush(page, nr, true));
 	expect_unmapped(test, pair, 0, 0);
@@ -139,7 +139,7 @@ static void ranges_have_exact_ends(struct kunit *test)
 		unmap_and_map(test, test->priv, range[i].first, range[i].nr);
 }
 
-/* The last page of a large page, unmapped by a thread of its own. */
+/* The last page of a large page, for the thread that unmaps it. */
 struct last_page {
 	struct page *page;
 	atomic_t arrived;
@@ -164,7 +164,7 @@ static int unmap_last_page(void *data)
 	return 0;
 }
 
-/* Both find a large page that has to be split, for a page of their own. */
+/* Two threads unmap one page each, and both find a large page to be split. */
 static void unmap_both_ends(struct kunit *test, struct page *large)
 {
 	struct last_page last = { .page = large + LEAF_NR - 1 };
@@ -196,7 +196,7 @@ static void large_page_is_split_by_two_at_once(struct kunit *test)
 	struct page *large[SPLITS] = { };
 	int i, split = 0;
 
-	/* All at the same time, or the first would be the second as well. */
+	/* Allocate all before freeing any, or the same page would come back. */
 	for (i = 0; i < SPLITS; i++)
 		large[i] = alloc_pages(GFP_KERNEL | __GFP_NOWARN,
 				       PAIR_ORDER - 1);
@@ -212,7 +212,7 @@ static void large_page_is_split_by_two_at_once(struct kunit *test)
 
 static int set_direct_map_init(struct kunit *test)
 {
-	/* No test without it, and none that passes. */
+	/* Fail rather than pass without having tested anything. */
 	if (!can_set_direct_map())
 		return -EOPNOTSUPP;
 	test->priv = alloc_pages(GFP_KERNEL, PAIR_ORDER);
@@ -257,7 +257,10 @@ static void put_secret_page(struct page *page)
 	secretmem_pool_put(&pages);
 }
 
-/* True if @page is one of them. */
+/*
+ * Takes @nr pages from the pool and adds them to @pages. Returns true if @page
+ * is one of them.
+ */
 static bool get_secret_pages(struct kunit *test, int nr, struct list_head *pages,
 			     const struct page *page)
 {
@@ -272,7 +275,10 @@ static bool get_secret_pages(struct kunit *test, int nr, struct list_head *pages
 	return found;
 }
 
-/* All of it was written to just before, at addresses that are gone now. */
+/*
+ * The block was zeroed through the direct map just before it was unmapped, so
+ * its addresses have been in the TLB.
+ */
 static void tlb_has_nothing_left_of_a_block(struct kunit *test)
 {
 	struct page *first = get_secret_page(test);
@@ -284,7 +290,7 @@ static void tlb_has_nothing_left_of_a_block(struct kunit *test)
 	put_secret_page(first);
 }
 
-/* The pool is empty when a test starts, so the first page is that of a new block. */
+/* Each test starts with an empty pool: the first page is from a new block. */
 static void wiped_page_is_handed_out_after_all_others(struct kunit *test)
 {
 	struct page *page = get_secret_page(test);
@@ -294,12 +300,12 @@ static void wiped_page_is_handed_out_after_all_others(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, get_secret_pages(test, LEAF_NR - 1, &pages, page));
 	secretmem_pool_put(&pages);
 
-	/* All of these were wiped: enough to flush for. */
+	/* The whole block was wiped: the pool flushes and uses it again. */
 	KUNIT_EXPECT_TRUE(test, get_secret_pages(test, LEAF_NR, &pages, page));
 	secretmem_pool_put(&pages);
 }
 
-/* A few that were wiped are no reason to flush, while memory can be had. */
+/* While the pool can get a new block, it does not flush for a few pages. */
 static void new_block_comes_before_a_flush_for_few_pages(struct kunit *test)
 {
 	struct page *page = get_secret_page(test), *next;
@@ -324,7 +330,7 @@ static void held_page_is_not_handed_out(struct kunit *test)
 	secretmem_pool_put(&pages);
 	KUNIT_EXPECT_FALSE(test, get_secret_pages(test, LEAF_NR - 1, &pages, held));
 
-	/* It is the last of its block, and next as soon as it can be. */
+	/* The last free page is handed out as soon as nobody holds it. */
 	put_page(held);
 	page = get_secret_page(test);
 	KUNIT_EXPECT_PTR_EQ(test, held, page);
@@ -347,17 +353,18 @@ static void held_page_is_given_back_by_its_holder(struct kunit *test)
 	put_page(held);
 }
 
-/* KASAN takes the object that is handed out for one. */
+/* KASAN would treat the object in the secret page as a real one. */
 #if defined(CONFIG_SLUB) && !defined(CONFIG_KASAN)
-/* A cache that has one shares its slabs with no other, and wipes no object. */
+/* With a constructor, a cache is not merged and does not zero objects. */
 static void constructor(void *object)
 {
 }
 
 /*
- * The fast path reads an object before it is certain that it is still a free one. It
- * comes too late at will here: what it is to find as the first free object is in a
- * secret page, and handed out without a further look.
+ * The fast path of an allocation reads the first free object before it can know
+ * that the object is still free. Simulate that it comes too late: let the first
+ * free object be in a secret page. The fast path has to survive reading it, and
+ * then returns it, as nothing has changed the free list in between.
  */
 static void slab_allocation_can_be_late(struct kunit *test)
 {
@@ -371,15 +378,15 @@ static void slab_allocation_can_be_late(struct kunit *test)
 	object = kmem_cache_alloc(cache, GFP_KERNEL);
 	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, object);
 
-	/* This task stays on its CPU, and nobody else has the cache. */
+	/* This task stays on its CPU, and nothing else uses the cache. */
 	cpu = raw_cpu_ptr(cache->cpu_slab);
 	freelist = cpu->freelist;
-	/* There is none with slub_debug, and no fast path. */
+	/* With slub_debug there is no free list here, and no fast path. */
 	if (freelist) {
 		cpu->freelist = page_address(page);
 		KUNIT_EXPECT_PTR_EQ(test, page_address(page),
 				    kmem_cache_alloc(cache, GFP_KERNEL));
-		/* It is not given back to the cache, where it never was. */
+		/* The object was never part of the cache: do not free it. */
 		kmemleak_free(page_address(page));
 		cpu->freelist = freelist;
 	}
@@ -391,7 +398,10 @@ static void slab_allocation_can_be_late(struct kunit *test)
 #endif
 
 #if defined(CONFIG_MEMORY_FAILURE) && defined(CONFIG_MEMORY_HOTREMOVE)
-/* 0, or an error number, if the memory of this page has failed and is to go offline. */
+/*
+ * Asks whether the memory of @page may go offline after it has failed. Returns
+ * 0 or an error number.
+ */
 static int go_offline_after_failure(struct page *page)
 {
 	struct memory_notify range = {
@@ -417,7 +427,7 @@ static void page_that_failed_does_not_go_offline(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EBUSY, go_offline_after_failure(page));
 	get_page(page);
 	put_secret_page(page);
-	/* It is free, and off the direct map as before. */
+	/* The page is free now, but still off the direct map. */
 	KUNIT_EXPECT_EQ(test, -EBUSY, go_offline_after_failure(page));
 
 	secretmem_drain();
@@ -425,7 +435,7 @@ static void page_that_failed_does_not_go_offline(struct kunit *test)
 	put_page(page);
 }
 
-/* A machine check takes it off the direct map. */
+/* An ordinary page can be off the direct map as well, after a machine check. */
 static void ordinary_page_that_failed_goes_offline(struct kunit *test)
 {
 	struct page *page = alloc_page(GFP_KERNEL);
@@ -444,7 +454,7 @@ static int secretmem_pool_test_init(struct kunit *test)
 	if (!secretmem_enabled())
 		return -EOPNOTSUPP;
 	secretmem_drain();
-	/* Another CPU may be one of another node, with another pool. */
+	/* Stay on one CPU: another may be on a node with another pool. */
 	return set_cpus_allowed_ptr(current,
 				    cpumask_of(raw_smp_processor_id()));
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What secret files are charged, so that locked memory cannot escape its limit
+ * Charging secret files, so that locked memory cannot escape RLIMIT_MEMLOCK
  *
- * A process has RLIMIT_MEMLOCK for what it maps, and mmap() looks at it. But the pages
- * stay in the file when they are unmapped, or when the descriptor lies in the queue of
- * a socket. So a file is charged as well, to the user who made it: for all pages from
- * its start to the furthest one that was ever mapped or allocated. That is one number
- * a file. It is looked at by the calls that make pages reachable, mmap(), mremap() and
- * fallocate(). A page fault never fails for it.
+ * mmap() checks RLIMIT_MEMLOCK for the mappings of a process. That is not
+ * enough for secret memory, because the pages stay in the file when they are
+ * unmapped, or when the descriptor is in the queue of a socket. So each file is
+ * also charged to the user who made it, in user_struct::locked_vm: for all
+ * pages from the start of the file to the furthest page that was ever mapped or
+ * allocated. This takes one number per file. The calls that make more pages
+ * reachable check and raise it: mmap(), mremap() and fallocate(). A page fault
+ * never fails because of the limit.
  *
- * It falls when the file is cut, and ends with the last descriptor and mapping.
+ * The charge is lowered when the file is cut or wiped, and dropped when the
+ * last descriptor and mapping are gone.
  */
 
 #include <linux/capability.h>
@@ -24,7 +27,7 @@
 
 #include "secretmem_internal.h"
 
-/* The caller's, in pages. */
+/* RLIMIT_MEMLOCK of the current process, in pages. */
 static unsigned long memlock_limit(void)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
@@ -38,7 +41,10 @@ static bool has_room(unsigned long locked, unsigned long pages,
 	return pages <= limit && locked <= limit - pages;
 }
 
-/* Raises the charge of a file, but not that of its user over @limit. */
+/*
+ * Raises the charge of a file to @end pages. Returns false, with nothing
+ * changed, if the locked memory of the file's user would exceed @limit.
+ */
 static bool charge_within(struct secretmem_inode *info, pgoff_t end,
 			  unsigned long limit)
 {
@@ -49,7 +55,7 @@ static bool charge_within(struct secretmem_inode *info, pgoff_t end,
 	spin_lock(&info->charge_lock);
 	if (end > info->charged) {
 		pages = end - info->charged;
-		/* Others change it without our lock. */
+		/* Other users of locked_vm do not hold charge_lock. */
 		locked = atomic_long_read(&info->user->locked_vm);
 		do {
 			charged = has_room(locked, pages, limit);
@@ -64,14 +70,17 @@ static bool charge_within(struct secretmem_inode *info, pgoff_t end,
 }
 
 /**
- * secretmem_charge() - charge a file up to a page
- * @inode: of the file
- * @end:   the furthest page that is going to be reachable, plus one
+ * secretmem_charge() - raise the charge of a secret file
+ * @inode: the inode of the file
+ * @end:   the index of the furthest page that will be reachable, plus one
  *
- * Context: any in which the caller's capabilities may be asked for; takes a spinlock.
+ * The limit is RLIMIT_MEMLOCK of the current process. It applies to the locked
+ * memory of the user who made the file.
  *
- * Return: false if that is more than the caller's RLIMIT_MEMLOCK lets the user have who
- * made the file, and the caller has no CAP_IPC_LOCK. Nothing has been changed then.
+ * Context: any that permits capable(); takes a spinlock.
+ *
+ * Return: true if the file is charged up to @end. False, with nothing changed,
+ * if that would exceed the limit and the current process lacks CAP_IPC_LOCK.
  */
 bool secretmem_charge(struct inode *inode, pgoff_t end)
 {
@@ -82,19 +91,20 @@ bool secretmem_charge(struct inode *inode, pgoff_t end)
 		return true;
 	if (!capable(CAP_IPC_LOCK))
 		return false;
-	/* Fails only if the sum would overflow. */
+	/* This fails only if the sum would overflow. */
 	charge_within(info, end, LONG_MAX);
 	return true;
 }
 
 /**
  * secretmem_may_charge() - would secretmem_charge() succeed?
- * @inode: of the file
- * @end:   as there
+ * @inode: the inode of the file
+ * @end:   the index of the furthest page that will be reachable, plus one
  *
- * Context: as there.
+ * Context: any that permits capable().
  *
- * Return: true if it would now. It may fail nevertheless if others are charged first.
+ * Return: true if secretmem_charge() would succeed now. It can still fail
+ * later, if something else is charged to the same user first.
  */
 bool secretmem_may_charge(struct inode *inode, pgoff_t end)
 {
@@ -108,12 +118,13 @@ bool secretmem_may_charge(struct inode *inode, pgoff_t end)
 }
 
 /**
- * secretmem_charge_anyway() - charge a file for a page that a fault adds
- * @inode: of the file
- * @end:   the page's index plus one
+ * secretmem_charge_anyway() - charge a file for a page that a fault has added
+ * @inode: the inode of the file
+ * @end:   the index of the page, plus one
  *
- * What maps the page was charged. But a call that cut the file may have lowered the
- * charge after that, and before it could see the mapping.
+ * The file was charged when the page was mapped. But a call that cuts the file
+ * may have lowered the charge again before the mapping was visible to it.
+ * Restore it here, whatever the limit is.
  *
  * Context: any; takes a spinlock.
  */
@@ -126,12 +137,13 @@ void secretmem_charge_anyway(struct inode *inode, pgoff_t end)
 }
 
 /**
- * secretmem_lower_charge() - charge a file for no more than is reachable
- * @inode: of the file
- * @end:   the furthest page that the file is to be charged for, plus one, if no mapping
- *         reaches beyond it
+ * secretmem_lower_charge() - lower the charge of a secret file
+ * @inode: the inode of the file
+ * @end:   the index of the furthest page to remain charged, plus one
  *
- * If there is a page beyond that, the charge stays as it is.
+ * If a mapping reaches beyond @end, the file remains charged up to the end of
+ * that mapping. If the file has a page at @end or beyond, its charge is not
+ * lowered.
  *
  * Context: may sleep; takes i_mmap_rwsem.
  */
@@ -147,7 +159,7 @@ void secretmem_lower_charge(struct inode *inode, pgoff_t end)
 	vma_interval_tree_foreach(vma, &mapping->i_mmap, end, ULONG_MAX)
 		charged = max(charged, vma->vm_pgoff + vma_pages(vma));
 
-	/* A page stays in the file when the mapping is gone that it came by. */
+	/* A page can be in the file without a mapping that reaches it. */
 	if (find_get_pages_range(mapping, &end, ULONG_MAX, 1, &page)) {
 		put_page(page);
 		goto unlock;
@@ -163,7 +175,7 @@ unlock:
 	i_mmap_unlock_read(mapping);
 }
 
-/* For secretmem_may_grow(), which describes it. */
+/* Slow path of secretmem_may_grow(), see there. */
 bool __secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
 {
 	return secretmem_charge(file_inode(vma->vm_file), end);

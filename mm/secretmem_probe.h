@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What tests of the direct map ask of a page that is in low memory.
+ * How is a lowmem page mapped? Helpers for mm/secretmem_debug.c and the KUnit
+ * tests.
  */
 #ifndef _MM_SECRETMEM_PROBE_H
 #define _MM_SECRETMEM_PROBE_H
@@ -9,7 +10,7 @@
 #include <linux/pgtable.h>
 #include <linux/uaccess.h>
 
-/* Can the kernel read the first and the last word of it? */
+/* Can the kernel read the first word of @page in the direct map? */
 static inline bool first_word_readable(struct page *page)
 {
 	unsigned long word;
@@ -18,6 +19,7 @@ static inline bool first_word_readable(struct page *page)
 					 sizeof(word));
 }
 
+/* Can the kernel read the last word of @page in the direct map? */
 static inline bool last_word_readable(struct page *page)
 {
 	unsigned long word;
@@ -26,6 +28,7 @@ static inline bool last_word_readable(struct page *page)
 					 sizeof(word), sizeof(word));
 }
 
+/* Is @page part of a large page of the direct map? */
 static inline bool mapped_by_large_page(struct page *page)
 {
 	unsigned long addr = (unsigned long)page_address(page);

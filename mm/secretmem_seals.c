@@ -2,10 +2,12 @@
 /*
  * Seals of secret files
  *
- * They mean what fcntl(2) says of memfds, and mm/memfd.c adds them, with i_rwsem held.
- * Under the same lock they are looked at where the file is cut, extended or punched.
- * mmap() looks at them without it, once it has counted the mapping as one that may
- * write: either the count is seen by whoever seals the file, or the seal is seen here.
+ * Seals have the meaning that fcntl(2) describes for memfds. mm/memfd.c adds
+ * them with i_rwsem held, and cutting, extending and punching the file check
+ * them under the same lock. ->mmap checks them without the lock. By then,
+ * mmap_region() has counted the mapping in i_mmap_writable if it can be
+ * writable. So either the task that seals the file sees the count, or ->mmap
+ * sees the seal.
  */
 
 #include <linux/fcntl.h>
@@ -18,26 +20,26 @@
 
 #include "secretmem_internal.h"
 
-/* For secretmem_seals(), which describes it. */
+/* The part of secretmem_seals() for secret files, see there. */
 unsigned int *__secretmem_seals(struct file *file)
 {
 	return &SECRETMEM_I(file_inode(file))->seals;
 }
 
-/* For secretmem_flush_writers(), which describes it. */
+/* The part of secretmem_flush_writers() for secret files, see there. */
 void __secretmem_flush_writers(void)
 {
 	flush_tlb_all();
 }
 
 /**
- * secretmem_seals_permit_size() - may a file have this size?
- * @inode: of the file; the caller holds i_rwsem
- * @size:  in bytes
+ * secretmem_seals_permit_size() - do the seals of a file permit a new size?
+ * @inode: the inode of the file; the caller holds its i_rwsem
+ * @size:  the new size in bytes
  *
  * Context: any.
  *
- * Return: 0, or -EPERM if a seal forbids to make it larger or smaller.
+ * Return: 0, or -EPERM if a seal forbids extending or cutting the file.
  */
 int secretmem_seals_permit_size(struct inode *inode, loff_t size)
 {
@@ -51,8 +53,8 @@ int secretmem_seals_permit_size(struct inode *inode, loff_t size)
 }
 
 /**
- * secretmem_seals_permit_zeroing() - may contents of a file be taken away?
- * @inode: of the file; the caller holds i_rwsem
+ * secretmem_seals_permit_zeroing() - do the seals of a file permit zeroing it?
+ * @inode: the inode of the file; the caller holds its i_rwsem
  *
  * Context: any.
  *
@@ -64,13 +66,17 @@ int secretmem_seals_permit_zeroing(struct inode *inode)
 }
 
 /**
- * secretmem_seals_permit_mapping() - may an area map a file?
- * @inode: of the file
- * @vma:   to be the area
+ * secretmem_seals_permit_mapping() - do the seals of a file permit a mapping?
+ * @inode: the inode of the file
+ * @vma:   the area that is going to map it
+ *
+ * Read-only areas are always permitted. mprotect() cannot make one writable if
+ * the file is sealed against writing: do_mmap() has removed VM_MAYWRITE then.
  *
  * Context: any.
  *
- * Return: 0, or -EPERM if the file is sealed against writing and the area is to write.
+ * Return: 0, or -EPERM if the file is sealed against writing and @vma is
+ * writable.
  */
 int secretmem_seals_permit_mapping(struct inode *inode,
 				   struct vm_area_struct *vma)

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How large secret files are, and which of their pages exist
+ * The size of secret files, and adding and removing their pages
  *
- * A page is added by whoever touches it first, or by fallocate(), and leaves its file
- * when this is cut, when a hole is punched, or with the last descriptor and mapping.
+ * A page is added to its file by the first page fault on it or by fallocate().
+ * It is removed when the file is cut, when a hole is punched, when the file is
+ * wiped for hibernation, or when the last descriptor and mapping are gone.
  *
- * Faults take no lock of the file. Whoever makes it smaller sets the size first, then
- * unmaps what is beyond it, and then removes the pages, each under its lock. A fault
- * that adds a page looks at the size again when the page can be found and is locked:
- * either it sees the new size, or whoever cuts the file finds the page. A file that is
- * wiped before hibernation keeps its size, and is marked instead.
+ * Page faults take no lock of the file. A task that cuts the file sets the size
+ * first, then unmaps the pages beyond the new end, and then removes them, each
+ * under its lock. A fault that adds a page checks the size again while the page
+ * is in the page cache and locked. Either the fault sees the new size, or the
+ * task that cuts the file finds the page. A file that is wiped for hibernation
+ * keeps its size: secretmem_inode::wiped takes the place of the new size then.
  *
- * PG_uptodate: set by the first fault, and until then the page has nothing but zeros.
- * So a page that was allocated and never touched counts as a hole for lseek(), as in a
- * memfd, and is taken back if the call that allocated it fails in the end.
+ * The first fault on a page sets PG_uptodate. Until then, the page contains
+ * only zeros. lseek() treats a page that was allocated but never touched as a
+ * hole, as it does in a memfd, and fallocate() removes such pages again if it
+ * fails.
  */
 
 #include <linux/types.h>
@@ -35,7 +38,11 @@
 #include "secretmem_internal.h"
 #include "secretmem_pool.h"
 
-/* How many pages are given back together, at most. */
+/*
+ * Give back at most this many pages at once: one block of 2 MiB where pages are
+ * 4 KiB. A larger batch would save little, and its first pages would have to
+ * wait longer until they are wiped.
+ */
 #define BATCH	512
 
 static pgoff_t pages_of(loff_t size)
@@ -45,14 +52,14 @@ static pgoff_t pages_of(loff_t size)
 }
 
 /**
- * secretmem_out_of_reach() - may nobody touch a page of a file?
- * @inode: of the file
- * @index: of the page
+ * secretmem_out_of_reach() - is a page of a secret file inaccessible?
+ * @inode: the inode of the file
+ * @index: the index of the page in the file
  *
  * Context: any.
  *
- * Return: true if no byte of the page is within the size of the file, or if the file was
- * wiped.
+ * Return: true if the whole page is beyond the end of the file, or if the file
+ * was wiped.
  */
 bool secretmem_out_of_reach(struct inode *inode, pgoff_t index)
 {
@@ -61,12 +68,13 @@ bool secretmem_out_of_reach(struct inode *inode, pgoff_t index)
 }
 
 /*
- * Pages that have left their file and are mapped nowhere, with a reference to each.
+ * Pages that were removed from their file and are in no page table. The list
+ * holds a reference to each.
  */
 struct removed_pages {
-	struct list_head list;
+	struct list_head list;	/* linked by page->lru */
 	unsigned int nr;
-	bool flush;		/* a CPU may still have one of them in its TLB */
+	bool flush;		/* one of them can still be in a TLB */
 };
 
 static void remove_locked(struct address_space *mapping, struct pagevec *pvec,
@@ -79,8 +87,10 @@ static void remove_locked(struct address_space *mapping, struct pagevec *pvec,
 	for (i = 0; i < pagevec_count(pvec); i++) {
 		page = pvec->pages[i];
 		/*
-		 * Whoever unmaps takes the page off the page table first, then flushes,
-		 * then puts its reference. The pool has one, and there is ours.
+		 * Code that unmaps a page clears the page table entry, then
+		 * flushes the TLBs, and then drops its reference. The pool has
+		 * one reference and the caller has one. Any other may be of a
+		 * task that has not flushed yet.
 		 */
 		if (page_count(page) != 2)
 			removed->flush = true;
@@ -92,7 +102,7 @@ static void remove_locked(struct address_space *mapping, struct pagevec *pvec,
 
 static void put_removed(struct removed_pages *removed)
 {
-	/* To wipe a page that somebody still writes to would be in vain. */
+	/* With a stale TLB entry, a CPU could write to a wiped page. */
 	if (removed->flush)
 		flush_tlb_all();
 	secretmem_pool_put(&removed->list);
@@ -100,7 +110,14 @@ static void put_removed(struct removed_pages *removed)
 	removed->flush = false;
 }
 
-/* Removes some of the pages from *@index to @last. Returns how many it has seen. */
+/*
+ * Removes some of the pages from *@index to @last, and advances *@index.
+ * Returns the number of pages found, which is 0 only if there are none left.
+ *
+ * Several pages are locked at the same time, in the order of their index. Other
+ * code that works on these pages never waits for one page lock while it holds
+ * another.
+ */
 static unsigned int remove_some(struct address_space *mapping, pgoff_t *index,
 				pgoff_t last, struct removed_pages *removed)
 {
@@ -116,14 +133,18 @@ static unsigned int remove_some(struct address_space *mapping, pgoff_t *index,
 		page = found.pages[i];
 		lock_page(page);
 		if (page->mapping != mapping) {
-			/* A fault has taken back what it had added. */
+			/* A page fault has added and removed the page. */
 			unlock_page(page);
 			put_page(page);
 			continue;
 		}
-		/* Found by a fault before the size was set, and mapped after that. */
+		/*
+		 * A page fault that checked the size before it was set can have
+		 * mapped the page after the range was unmapped.
+		 */
 		if (page_mapped(page))
 			unmap_mapping_pages(mapping, page->index, 1, false);
+		/* unaccount_page_cache_page() warns about dirty pages. */
 		ClearPageDirty(page);
 		pagevec_add(&ours, page);
 	}
@@ -131,7 +152,10 @@ static unsigned int remove_some(struct address_space *mapping, pgoff_t *index,
 	return pagevec_count(&found);
 }
 
-/* Removes all pages from @index to @last, or until a fatal signal if @killable. */
+/*
+ * Removes and wipes all pages from @index to @last. If @killable, stops at a
+ * fatal signal and returns -EINTR.
+ */
 static int remove_range(struct address_space *mapping, pgoff_t index,
 			pgoff_t last, bool killable)
 {
@@ -152,8 +176,8 @@ static int remove_range(struct address_space *mapping, pgoff_t index,
 }
 
 /**
- * secretmem_empty() - remove all pages of a file
- * @mapping: of the file, which gets no new ones
+ * secretmem_empty() - remove and wipe all pages of a secret file
+ * @mapping: the address space of the file, to which no page is added any more
  *
  * Context: may sleep.
  */
@@ -163,8 +187,9 @@ void secretmem_empty(struct address_space *mapping)
 }
 
 /**
- * secretmem_remove_page() - take a page out of the file again that was just added
- * @page: of secretmem_add_page(), locked since, with a reference; both are gone then
+ * secretmem_remove_page() - remove a page that was just added to a secret file
+ * @page: a page from secretmem_add_page() that has been locked ever since; the
+ *        lock and the caller's reference are dropped
  *
  * Context: may sleep.
  */
@@ -182,7 +207,7 @@ void secretmem_remove_page(struct page *page)
 	put_removed(&removed);
 }
 
-/* Zeroes bytes of one page, if it is there. */
+/* Zeroes the bytes from @start to @end, which lie in one page, if it exists. */
 static void zero_bytes(struct address_space *mapping, loff_t start, loff_t end)
 {
 	struct page *page = find_lock_page(mapping, start >> PAGE_SHIFT);
@@ -194,7 +219,7 @@ static void zero_bytes(struct address_space *mapping, loff_t start, loff_t end)
 	put_page(page);
 }
 
-/* Zeroes what is in the last page of a file of that size, and behind its end. */
+/* Zeroes the part of the last page that is past the end of a file of @size. */
 static void zero_past_end(struct address_space *mapping, loff_t size)
 {
 	unsigned int rest = -size & ~PAGE_MASK;
@@ -204,12 +229,13 @@ static void zero_past_end(struct address_space *mapping, loff_t size)
 }
 
 /**
- * secretmem_set_size() - make a file larger or smaller
- * @inode: of the file; the caller holds i_rwsem
- * @size:  to be its size, which has been found to be permitted
+ * secretmem_set_size() - cut or extend a secret file
+ * @inode: the inode of the file; the caller holds its i_rwsem
+ * @size:  the new size in bytes; the caller has checked that it is permitted
  *
- * What is cut is wiped when this function returns, and what is added reads as zeros. A
- * file that was wiped is as new once its size is 0.
+ * Everything that is cut off has been wiped when this function returns, and
+ * everything that is added reads as zeros. Setting the size of a wiped file to
+ * 0 makes the file usable again.
  *
  * Context: may sleep.
  */
@@ -220,30 +246,33 @@ void secretmem_set_size(struct inode *inode, loff_t size)
 	pgoff_t end = pages_of(size);
 
 	if (size > old) {
-		/* It may have been written to through a mapping. */
+		/* A mapping permits writes to the page past the end. */
 		zero_past_end(mapping, old);
 		i_size_write(inode, size);
 		return;
 	}
 
 	i_size_write(inode, size);
-	/* Pairs with secretmem_add_page(): the size is set before pages are looked for. */
+	/* Set i_size, then look for pages. Pairs with secretmem_add_page(). */
 	smp_mb();
 	unmap_mapping_pages(mapping, end, 0, false);
 	remove_range(mapping, end, ULONG_MAX, false);
 	zero_past_end(mapping, size);
 	secretmem_lower_charge(inode, end);
-	/* A fault that sees this, and then adds a page, sees the size as well. */
+	/*
+	 * A page fault that reads this value and then adds a page also sees the
+	 * new size when it checks again.
+	 */
 	if (!size)
 		WRITE_ONCE(SECRETMEM_I(inode)->wiped, false);
 }
 
 /**
- * secretmem_wipe() - wipe a file, and let nobody touch it
- * @inode: of the file; the caller holds i_rwsem
+ * secretmem_wipe() - wipe a secret file and make it inaccessible
+ * @inode: the inode of the file; the caller holds its i_rwsem
  *
- * All pages are gone when this function returns, and no other is added until the size
- * is set to 0.
+ * All pages have been removed when this function returns, and page faults add
+ * no new ones until the size of the file is set to 0.
  *
  * Context: may sleep; takes page locks and i_mmap_rwsem, and allocates nothing.
  */
@@ -252,7 +281,7 @@ void secretmem_wipe(struct inode *inode)
 	struct address_space *mapping = inode->i_mapping;
 
 	WRITE_ONCE(SECRETMEM_I(inode)->wiped, true);
-	/* Pairs with secretmem_add_page(), as where the size is set. */
+	/* Set wiped, then look for pages. Pairs with secretmem_add_page(). */
 	smp_mb();
 	unmap_mapping_pages(mapping, 0, 0, false);
 	secretmem_empty(mapping);
@@ -267,9 +296,10 @@ void secretmem_wipe(struct inode *inode)
 
 static int punch_hole(struct address_space *mapping, loff_t start, loff_t end)
 {
+	/* The whole pages of the hole are those from first to past - 1. */
 	pgoff_t first = pages_of(start), past = end >> PAGE_SHIFT;
 
-	/* Within one page. */
+	/* The hole lies within one page. */
 	if (first > past) {
 		zero_bytes(mapping, start, end);
 		return 0;
@@ -284,7 +314,10 @@ static int punch_hole(struct address_space *mapping, loff_t start, loff_t end)
 	return remove_range(mapping, first, past - 1, true);
 }
 
-/* Takes back the pages that a call has allocated, but not those in use by now. */
+/*
+ * Removes the pages that a failed fallocate() has added, except those that a
+ * page fault has used in the meantime.
+ */
 static void undo_allocation(struct address_space *mapping,
 			    struct list_head *added)
 {
@@ -313,8 +346,9 @@ static void undo_allocation(struct address_space *mapping,
 }
 
 /*
- * Adds all pages from @index to @end that are not there. While i_rwsem is held, nobody
- * removes one of them, so they can be in a list meanwhile.
+ * Adds all missing pages from @index to @end - 1. The caller holds i_rwsem, so
+ * nobody else removes the added pages, and they can be in a list until all have
+ * been added.
  */
 static int allocate_pages(struct address_space *mapping, pgoff_t index,
 			  pgoff_t end)
@@ -349,7 +383,7 @@ static int allocate_pages(struct address_space *mapping, pgoff_t index,
 	return err;
 }
 
-/* Everything that can be known to forbid the call before the file has changed. */
+/* All checks that can refuse the call before the file is changed. */
 static int may_fallocate(struct inode *inode, int mode, loff_t end)
 {
 	int err;
@@ -364,7 +398,10 @@ static int may_fallocate(struct inode *inode, int mode, loff_t end)
 	if (mode & FALLOC_FL_PUNCH_HOLE)
 		return 0;
 
-	/* RLIMIT_FSIZE, and the seal, are for pages behind the end as well. */
+	/*
+	 * RLIMIT_FSIZE and F_SEAL_GROW also apply to pages that are allocated
+	 * past the end of the file with FALLOC_FL_KEEP_SIZE.
+	 */
 	err = inode_newsize_ok(inode, end);
 	if (err)
 		return err;
@@ -396,19 +433,22 @@ static int allocate(struct inode *inode, int mode, loff_t start, loff_t end)
 
 /**
  * secretmem_fallocate() - ->fallocate of secret files
- * @file:   one
+ * @file:   a secret file
  * @mode:   see fallocate(2)
  * @offset: in bytes
- * @len:    in bytes; the caller has seen that it is positive and that the sum of both
- *          is no more than what a file may have
+ * @len:    in bytes; vfs_fallocate() has checked that it is positive and that
+ *          @offset + @len does not exceed the maximum size of a file
  *
- * If a fatal signal ends it, what it would have done may be done in part, but pages it
- * has allocated are gone, and their charge.
+ * A call that fails with -EINTR or -ENOMEM may already have punched the hole or
+ * a part of it. Pages that it has allocated and nobody has touched are removed
+ * again, and so is their charge.
  *
  * Context: may sleep; takes i_rwsem.
  *
- * Return: 0, or -EOPNOTSUPP, -EINTR, -ENOMEM if memory or the limit is exhausted,
- * -EFBIG, -EPERM if a seal forbids it, or -EIO if the file was wiped.
+ * Return: 0; -EOPNOTSUPP if @mode is not supported; -EINTR after a fatal
+ * signal; -ENOMEM if there is no memory or RLIMIT_MEMLOCK is exceeded; -EFBIG
+ * if RLIMIT_FSIZE is exceeded; -EPERM if a seal forbids the change; -EIO if the
+ * file was wiped.
  */
 long secretmem_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 {
@@ -442,7 +482,7 @@ unlock:
  * lseek()
  */
 
-/* The first page from @index on that was touched, or @end. */
+/* Returns the index of the first touched page from @index to @end, or @end. */
 static pgoff_t next_data(struct address_space *mapping, pgoff_t index,
 			 pgoff_t end)
 {
@@ -462,7 +502,10 @@ static pgoff_t next_data(struct address_space *mapping, pgoff_t index,
 	return end;
 }
 
-/* The first page from @index on that is not there or was not touched, or @end. */
+/*
+ * Returns the index of the first page from @index to @end that does not exist
+ * or was never touched, or @end.
+ */
 static pgoff_t next_hole(struct address_space *mapping, pgoff_t index,
 			 pgoff_t end)
 {
@@ -500,13 +543,14 @@ static loff_t data_or_hole(struct inode *inode, loff_t offset, int whence)
 
 /**
  * secretmem_llseek() - ->llseek of secret files
- * @file:   one
+ * @file:   a secret file
  * @offset: in bytes
  * @whence: see lseek(2)
  *
- * Context: may sleep; takes i_rwsem.
+ * Context: may sleep; takes i_rwsem for SEEK_DATA and SEEK_HOLE.
  *
- * Return: the new position in bytes, or -EINVAL, -ENXIO as that call.
+ * Return: the new position in bytes, or -EINVAL or -ENXIO as described in
+ * lseek(2).
  */
 loff_t secretmem_llseek(struct file *file, loff_t offset, int whence)
 {

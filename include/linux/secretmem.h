@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Secret memory: pages that only the holders of a file descriptor can read.
+ * Secret memory: pages that only the holders of a file descriptor can read
  *
- * What the rest of the kernel asks about such pages and the mappings of them.
+ * For code that must tell secret pages, areas and address ranges from others.
  * See Documentation/vm/secretmem.rst.
  */
 #ifndef _LINUX_SECRETMEM_H
@@ -44,10 +44,13 @@ struct vm_area_struct *secretmem_find_futex(struct mm_struct *mm,
 					    unsigned long address, bool write);
 
 /**
- * vma_is_secretmem() - does this area map a secret file?
- * @vma: the area; the caller holds its mm's mmap_lock
+ * vma_is_secretmem() - does an area map a secret file?
+ * @vma: the area; the caller holds the mmap_lock of its mm
  *
- * Return: true if the pages of @vma must not be handed to anyone.
+ * Context: any.
+ *
+ * Return: true if @vma maps a secret file. Its pages must not be given to any
+ * code that could read or write them without the mapping.
  */
 static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 {
@@ -55,15 +58,17 @@ static inline bool vma_is_secretmem(const struct vm_area_struct *vma)
 }
 
 /**
- * secretmem_may_grow() - may an area map its file up to a page?
- * @vma: the area, of the current process; the caller holds its mmap_lock for writing
- * @end: the furthest page it is going to map, plus one
+ * secretmem_may_grow() - may an area be extended to map more of its file?
+ * @vma: an area of the current process; the caller holds mmap_lock for writing
+ * @end: the index of the furthest page it is going to map, plus one
  *
- * For a secret file this charges the pages to the user who made the file.
+ * If @vma maps a secret file, this charges the file up to @end to the user who
+ * made it.
  *
  * Context: may sleep.
  *
- * Return: false if that is more secret memory than the limit allows.
+ * Return: false if that would exceed RLIMIT_MEMLOCK. True if it is charged, or
+ * if @vma maps something else.
  */
 static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
 {
@@ -71,12 +76,12 @@ static inline bool secretmem_may_grow(struct vm_area_struct *vma, pgoff_t end)
 }
 
 /**
- * secretmem_seals() - the seals of a file, if it is a secret one
- * @file: any
+ * secretmem_seals() - find the seals of a secret file
+ * @file: any file
  *
- * Context: any. To change them, hold the inode's i_rwsem.
+ * Context: any. To change the seals, hold i_rwsem of the inode.
  *
- * Return: where they are, or NULL.
+ * Return: a pointer to the seals, or NULL if @file is not a secret file.
  */
 static inline unsigned int *secretmem_seals(struct file *file)
 {
@@ -86,16 +91,18 @@ static inline unsigned int *secretmem_seals(struct file *file)
 }
 
 /**
- * secretmem_flush_writers() - let nobody write any more to a secret file
- * @mapping: of any file; no area that may write maps it, and none will
+ * secretmem_flush_writers() - stop writes through stale TLB entries
+ * @mapping: the address space of any file that has no writable mapping and will
+ *           not get one
  *
- * munmap() takes an area off its file first, and flushes the TLBs that have its pages
- * afterwards. In between another CPU can still write. Whoever has pinned a page can
- * write as well, but nobody can pin a secret page.
+ * munmap() first removes an area from its file, and later flushes the TLBs. In
+ * between, another CPU can still write to the pages. If @mapping is that of a
+ * secret file, flush all TLBs. That is enough, because the pages of a secret
+ * file cannot be pinned.
  *
  * Context: may sleep.
  *
- * Return: false if it is no secret file.
+ * Return: true after the flush, false if @mapping is not that of a secret file.
  */
 static inline bool secretmem_flush_writers(struct address_space *mapping)
 {
@@ -106,21 +113,26 @@ static inline bool secretmem_flush_writers(struct address_space *mapping)
 }
 
 /**
- * page_maybe_secretmem() - may this page belong to a secret file?
+ * page_maybe_secretmem() - can a page belong to a secret file?
  * @page: a page found in a user page table, or its head page; the caller holds
- *        a reference and has interrupts off, or is in an RCU read section
+ *        a reference
  *
- * The question of those who have a page, but not the vm_area_struct it was
- * found in. It must be asked after the page table entry was seen unchanged
- * with the reference held: before that the page can be anybody's.
+ * For callers that have a page, but not the vma it was found in. The caller
+ * must take the reference first, then see that the page table entry has not
+ * changed, and then call this function. Before that, the page can belong to
+ * anything.
  *
- * A page without a mapping may have been truncated from its file a moment ago,
- * and a secret page in that state is still unmapped and not wiped, so the
- * answer for it is yes. The inode behind a mapping is freed after a grace
- * period, which the caller holds up.
+ * A page without a mapping may have been removed from its file just now. If
+ * that was a secret file, the page is still unmapped and may not have been
+ * wiped, so this function returns true for all pages without a mapping. The
+ * inode of a mapping is freed after an RCU grace period, which cannot end in
+ * the context required below.
  *
- * Return: false if @page is certainly not secret. True if it is or was, or if
- * nobody can tell; then the area itself has to be asked, vma_is_secretmem().
+ * Context: interrupts off, or in an RCU read-side critical section.
+ *
+ * Return: false if @page is certainly not secret. True if it is or was secret,
+ * or if this cannot be decided from the page; the caller must then check the
+ * vma with vma_is_secretmem().
  */
 static inline bool page_maybe_secretmem(struct page *page)
 {
@@ -138,15 +150,16 @@ static inline bool page_maybe_secretmem(struct page *page)
 }
 
 /**
- * freed_memory_may_be_secret() - can a read of freed memory fault?
+ * freed_memory_may_be_secret() - can reading freed memory fault?
  *
- * The question of those who read in the direct map what somebody else may have freed
- * by then, and find that out only later. They must not take it for granted that the
- * address is still mapped; it is not either if debug_pagealloc is on.
+ * For code that reads memory through the direct map and only later finds out
+ * whether the memory had been freed. Such code must not rely on the address
+ * still being mapped. With debug_pagealloc it need not be either, which this
+ * function does not check.
  *
  * Context: any.
  *
- * Return: true if the page that the memory was in can be a secret one now.
+ * Return: true if freed memory can be part of a secret page by now.
  */
 static inline bool freed_memory_may_be_secret(void)
 {
@@ -154,10 +167,12 @@ static inline bool freed_memory_may_be_secret(void)
 }
 
 /**
- * page_is_secretmem() - does this page belong to a secret file?
- * @page: any page; the caller holds its lock, so that it can not leave a file
+ * page_is_secretmem() - does a page belong to a secret file?
+ * @page: any page; the caller holds its lock, which keeps it in its file
  *
- * Return: true if @page is in a secret file, and thus in no kernel mapping.
+ * Context: any that can hold a page lock.
+ *
+ * Return: true if @page is in a secret file, and thus has no kernel mapping.
  */
 static inline bool page_is_secretmem(struct page *page)
 {
@@ -171,17 +186,17 @@ static inline bool page_is_secretmem(struct page *page)
 }
 
 /**
- * user_range_maybe_secretmem() - is there secret memory in this address range?
- * @start: first address of the range, of the current process
- * @len:   length of the range in bytes
+ * user_range_maybe_secretmem() - can an address range contain secret memory?
+ * @start: the first address of the range in the current process
+ * @len:   the length of the range in bytes
  *
- * The question of those who are about to show user memory to others, whatever
- * the context they are in.
+ * For code that is about to expose user memory to others, for example in the
+ * log.
  *
- * Context: any. Tries to take mmap_lock for reading.
+ * Context: any; only tries to take mmap_lock for reading.
  *
- * Return: false if there is certainly none. True if there is, or if that can not
- * be found out here.
+ * Return: false if there is certainly no secret memory in the range. True if
+ * there is, or if this cannot be found out in the current context.
  */
 static inline bool user_range_maybe_secretmem(unsigned long start,
 					      unsigned long len)
