@@ -83,6 +83,9 @@ static void remove_locked(struct address_space *mapping, struct pagevec *pvec,
 	struct page *page;
 	unsigned int i;
 
+	/* unaccount_page_cache_page() warns about dirty pages. */
+	for (i = 0; i < pagevec_count(pvec); i++)
+		ClearPageDirty(pvec->pages[i]);
 	delete_from_page_cache_batch(mapping, pvec);
 	for (i = 0; i < pagevec_count(pvec); i++) {
 		page = pvec->pages[i];
@@ -98,6 +101,15 @@ static void remove_locked(struct address_space *mapping, struct pagevec *pvec,
 		list_add_tail(&page->lru, &removed->list);
 		removed->nr++;
 	}
+}
+
+static void remove_one_locked(struct page *page, struct removed_pages *removed)
+{
+	struct pagevec pvec;
+
+	pagevec_init(&pvec);
+	pagevec_add(&pvec, page);
+	remove_locked(page->mapping, &pvec, removed);
 }
 
 static void put_removed(struct removed_pages *removed)
@@ -144,8 +156,6 @@ static unsigned int remove_some(struct address_space *mapping, pgoff_t *index,
 		 */
 		if (page_mapped(page))
 			unmap_mapping_pages(mapping, page->index, 1, false);
-		/* unaccount_page_cache_page() warns about dirty pages. */
-		ClearPageDirty(page);
 		pagevec_add(&ours, page);
 	}
 	remove_locked(mapping, &ours, removed);
@@ -198,12 +208,8 @@ void secretmem_remove_page(struct page *page)
 	struct removed_pages removed = {
 		.list = LIST_HEAD_INIT(removed.list),
 	};
-	struct pagevec pvec;
 
-	pagevec_init(&pvec);
-	ClearPageDirty(page);
-	pagevec_add(&pvec, page);
-	remove_locked(page->mapping, &pvec, &removed);
+	remove_one_locked(page, &removed);
 	put_removed(&removed);
 }
 
@@ -318,14 +324,12 @@ static int punch_hole(struct address_space *mapping, loff_t start, loff_t end)
  * Removes the pages that a failed fallocate() has added, except those that a
  * page fault has used in the meantime.
  */
-static void undo_allocation(struct address_space *mapping,
-			    struct list_head *added)
+static void undo_allocation(struct list_head *added)
 {
 	struct removed_pages removed = {
 		.list = LIST_HEAD_INIT(removed.list),
 	};
 	struct page *page, *next;
-	struct pagevec pvec;
 
 	list_for_each_entry_safe(page, next, added, lru) {
 		list_del_init(&page->lru);
@@ -335,10 +339,7 @@ static void undo_allocation(struct address_space *mapping,
 			continue;
 		}
 		get_page(page);
-		ClearPageDirty(page);
-		pagevec_init(&pvec);
-		pagevec_add(&pvec, page);
-		remove_locked(mapping, &pvec, &removed);
+		remove_one_locked(page, &removed);
 		if (removed.nr == BATCH)
 			put_removed(&removed);
 	}
@@ -376,7 +377,7 @@ static int allocate_pages(struct address_space *mapping, pgoff_t index,
 		cond_resched();
 	}
 	if (err)
-		undo_allocation(mapping, &added);
+		undo_allocation(&added);
 	else
 		list_for_each_entry_safe(page, next, &added, lru)
 			list_del_init(&page->lru);
