@@ -219,14 +219,17 @@ static vm_fault_t secretmem_fault(struct vm_fault *vmf)
 static int secretmem_set_policy(struct vm_area_struct *vma,
 				struct mempolicy *policy)
 {
-	return mpol_set_shared_policy(&SECRETMEM_I(file_inode(vma->vm_file))->policy,
-				      vma, policy);
+	struct secretmem_inode *info = SECRETMEM_I(file_inode(vma->vm_file));
+
+	return mpol_set_shared_policy(&info->policy, vma, policy);
 }
 
 static struct mempolicy *secretmem_get_policy(struct vm_area_struct *vma,
 					      unsigned long addr)
 {
-	return mpol_shared_policy_lookup(&SECRETMEM_I(file_inode(vma->vm_file))->policy,
+	struct secretmem_inode *info = SECRETMEM_I(file_inode(vma->vm_file));
+
+	return mpol_shared_policy_lookup(&info->policy,
 					 linear_page_index(vma, addr));
 }
 #endif
@@ -375,12 +378,12 @@ static int secretmem_release(struct inode *inode, struct file *file)
 
 static void secretmem_show_fdinfo(struct seq_file *m, struct file *file)
 {
-	unsigned long resident = READ_ONCE(file->f_mapping->nrpages);
 	struct secretmem_inode *info = SECRETMEM_I(file_inode(file));
-	unsigned long charged = READ_ONCE(info->charged);
+	u64 resident = READ_ONCE(file->f_mapping->nrpages);
+	u64 charged = READ_ONCE(info->charged);
 
-	seq_printf(m, "resident:\t%lu kB\n"
-		      "charged:\t%lu kB\n"
+	seq_printf(m, "resident:\t%llu kB\n"
+		      "charged:\t%llu kB\n"
 		      "wiped:\t%d\n",
 		   resident << (PAGE_SHIFT - 10), charged << (PAGE_SHIFT - 10),
 		   READ_ONCE(info->wiped));
