@@ -603,6 +603,7 @@ static int __init secretmem_init(void)
 		goto err_disable;
 
 	static_branch_enable(&secretmem_key);
+	pr_info("enabled, in blocks of 2 MiB\n");
 	return 0;
 
 err_disable:
