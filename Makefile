@@ -38,6 +38,8 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/tools/testing/selftests/mem
 STATUS_FILE ?=
 TOTALS ?=
 ALSO ?=
+# Which part of the series to export.
+PART ?= all
 
 .PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
 	clean distclean setup fetch guest-run guest-check guest-check-all
@@ -70,6 +72,7 @@ help:
 	@echo '  make tree                 build/tree: a kernel tree, one commit for each patch'
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
+	@echo '  make series PART=kernel   those without the tests; PART=tests: the tests alone'
 	@echo '  make clean                remove what is built, but not the kernel tree'
 	@echo '  make distclean            remove all of build/, the tree with your commits too'
 	@echo 'Settings:'
@@ -100,7 +103,7 @@ import: fetch
 	@scripts/series import
 
 series: fetch
-	@scripts/series export
+	@scripts/series export --part $(PART)
 
 # The name of the program and its arguments are the shell's to read, not make's.
 run:
