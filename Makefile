@@ -42,7 +42,7 @@ ALSO ?=
 PART ?= all
 
 .PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
-	clean distclean setup fetch guest-run guest-check guest-check-all
+	newest clean distclean setup fetch guest-run guest-check guest-check-all
 .NOTPARALLEL:
 
 help:
@@ -73,6 +73,8 @@ help:
 	@echo '  make import               the commits of that tree back into the files here'
 	@echo '  make series               build/series: patches to send or to apply'
 	@echo '  make series PART=kernel   those without the tests; PART=tests: the tests alone'
+	@echo '  make newest               says of the newest 5.10 source of the suite (or of LINUX=)'
+	@echo '                            whether each hook applies to it, and what to do'
 	@echo '  make clean                remove what is built, but not the kernel tree'
 	@echo '  make distclean            remove all of build/, the tree with your commits too'
 	@echo 'Settings:'
@@ -104,6 +106,9 @@ import: fetch
 
 series: fetch
 	@scripts/series export --part $(PART)
+
+newest: setup
+	@source=$$(scripts/fetch newest) && scripts/series hooks --base "$$source"
 
 # The name of the program and its arguments are the shell's to read, not make's.
 run:
@@ -146,8 +151,8 @@ endif
 
 baseline: tree
 	@scripts/setup baseline
-	@scripts/series base >&2
-	@$(QEMU) baseline BASE=$(BUILD)/base
+	@scripts/series pristine >&2
+	@$(QEMU) baseline BASE=$(BUILD)/pristine
 
 # For scripts/run and scripts/check.
 guest-run: tree
@@ -157,7 +162,7 @@ guest-check guest-check-all:
 	@$(QEMU) $(@:guest-%=%) TOTALS=$(TOTALS) ALSO=$(ALSO)
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/base
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/pristine
 
 distclean:
 	rm -rf $(BUILD)
