@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-#	in-guest without|with|in-use [COLLECTION:TEST...]
+#	baseline_guest.sh without|with|in-use [COLLECTION:TEST...]
 #
-# Runs all selftests or those named, for the script baseline. Fails if the kernel is
+# Runs all selftests or those named, for baseline.py. Fails if the kernel is
 # not what the first word says, or does not stay so.
 
 # What tests expect of a system.

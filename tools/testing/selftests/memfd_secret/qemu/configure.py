@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Makes a kernel's .config of fragments, and sees that nothing asked for is lost.
 
-    configure TREE BUILD_FOLDER FRAGMENT...
+    configure.py TREE BUILD_FOLDER FRAGMENT...
 
 A symbol that no fragment names is as allnoconfig has it. Kconfig drops a
 request whose dependencies are not met without a word that would stop a build.

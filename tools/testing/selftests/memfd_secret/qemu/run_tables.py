@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Builds and boots what tables list, and keeps all processors busy with it.
 
-    check TABLE[,TABLE] [TOTALS]
+    run_tables.py TABLE[,TABLE] [TOTALS]
 
 The Makefile calls this, and hands its knobs over in the environment. The counts
 of each boot are added to the file TOTALS; without one, their sum is the last
@@ -29,7 +29,7 @@ OPTIONS = {name: f"--{name}" for name in ("numa", "oom", "leaks", "disk", "reset
 
 
 def rows(table):
-    for line in (HERE / table).read_text("ascii").splitlines():
+    for line in (HERE / "tables" / table).read_text("ascii").splitlines():
         if line and not line.startswith("#"):
             yield line.split(maxsplit=5 if line.startswith("negative-") else 7)
 
@@ -235,12 +235,12 @@ def guest(name, arch, kernel, words, processors, folder):
     smp = int(words[words.index("--smp") + 1]) if "--smp" in words else 1
     totals = folder / name
     return Part(name, [
-        sys.executable, HERE / "boot", "--name", name, "--arch", arch, "--accel", ENV["ACCEL"],
+        sys.executable, HERE / "boot.py", "--name", name, "--arch", arch, "--accel", ENV["ACCEL"],
         "--kernel-image", BUILD / f"{arch}-{kernel}" / ENV[f"IMAGE_{arch}"],
         "--initrd", BUILD / f"{arch}-initrd/cpio",
         "--gen-init-cpio", BUILD / f"{arch}-initrd/gen_init_cpio",
         "--programs", BUILD / f"{arch}-tests",
-        "--log-dir", BUILD / "log" / name, "--skips", HERE / "skips",
+        "--log-dir", BUILD / "log" / name, "--skips", HERE / "tables/skips",
         "--totals", totals, *words],
         min(smp, processors), (f"initrd {arch}", kernel_name(arch, kernel)), totals,
         guest=True, size=words.count("--command"))

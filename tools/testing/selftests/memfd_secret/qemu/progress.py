@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs a build with its output in a log file, and shows how far it is.
 
-    progress TITLE LOG ABOUT COMMAND...
+    progress.py TITLE LOG ABOUT COMMAND...
 
 Objects are counted by the lines kbuild prints for them; ABOUT says how many a
 complete build has. All of it goes to standard error. PROGRESS=lines in the environment

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What "bench" measured, touch and free beside each other. It sets data, which has a
+# What measure.py measured, touch and free beside each other. It sets data, which has a
 # block for each line, lines, kinds (so many lines a kernel), image and arch.
 
 set terminal svg size 1100,520 dynamic background rgb "white" font "sans-serif,12"

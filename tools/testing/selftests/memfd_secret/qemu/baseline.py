@@ -2,11 +2,11 @@
 """Runs the kernel's other selftests without the series and with it, and compares.
 
 The Makefile calls this, and hands its knobs over in the environment. The tests are
-those of the tree without the series; the table "selftests" says which. A line of their
+those of the tree without the series; tables/selftests says which. A line of their
 output that says how something went is worse if it passed in every run without the
 series, and did not, or is missing, in a run with it.
 
-TEST, a collection or COLLECTION:TEST, runs only that. in-guest is the guest's side. What
+TEST, a collection or COLLECTION:TEST, runs only that. baseline_guest.sh is the guest's side. What
 each run printed is in log/baseline; its console shows how far a running one is.
 """
 
@@ -28,7 +28,7 @@ LIST = WORK / "kselftest-list.txt"
 INITRD = BUILD / "x86_64-initrd"
 LOG = BUILD / "log/baseline"
 
-# What in-guest knows, and the kernel for it.
+# What baseline_guest.sh knows, and the kernel for it.
 VARIANTS = {"without": "baseline-without", "with": "baseline-with", "in-use": "baseline-with"}
 ROUNDS = 2
 RETRIES = 3
@@ -39,7 +39,7 @@ APPEND = "-panic_on_warn=1 ramdisk_size=131072 hugepages=136 printk.devkmsg=on"
 TEST_SECONDS = 60
 BOOT_SECONDS = ENV.get("TIMEOUT") or "900"
 
-SPLATS = runpy.run_path(str(HERE / "boot"))["SPLATS"]
+SPLATS = runpy.run_path(str(HERE / "boot.py"))["SPLATS"]
 STARTS = re.compile(r"# selftests: (\S+): (\S+)$")
 PART = re.compile(r"# (?:running|\[RUN\])\s+(.*)")
 VERDICT = re.compile(r"[# ]*(ok|not ok) \d+ *(.*)|# *\[ *(OK|PASS|FAIL|SKIP|WARN) *\]\s*(.*)")
@@ -55,7 +55,7 @@ class Failed(Exception):
 def list_tests():
     """Of the installed tests those that are to run; the guest's list of them is written."""
     installed = SELFTESTS / "kselftest-list.txt"
-    lines = (HERE / "selftests").read_text("ascii").splitlines()
+    lines = (HERE / "tables/selftests").read_text("ascii").splitlines()
     table = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
     words = [columns[0] for columns in table]
     tests = installed.read_text("ascii").split()
@@ -69,7 +69,7 @@ def list_tests():
             tests += [word] if word not in tests else []
             unknown += [word] if not path.exists() else []
     if unknown:
-        raise Failed(f"the table selftests names what there is not: {' '.join(unknown)}")
+        raise Failed(f"tables/selftests names what there is not: {' '.join(unknown)}")
     tests = [t for t in tests if f"-{t}" not in words]
     # The runner takes a collection's tests together.
     tests.sort(key=lambda test: words.index(test.partition(":")[0]))
@@ -97,7 +97,7 @@ def write_initrd():
     for name in ("bash", "busybox", "timeout", "true"):
         files[f"/bin/{name}"] = Path(shutil.which(name)).resolve()
     files |= {"/selftests/kselftest-list.txt": LIST, "/bin/hold": INITRD / "hold",
-              "/bin/in-guest": HERE / "in-guest"}
+              "/bin/baseline_guest.sh": HERE / "baseline_guest.sh"}
     listing = subprocess.run(["ldd", *files.values()], check=False, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     for library in re.findall(r"(/\S+) \(0x", listing):
@@ -157,7 +157,7 @@ class Run:
     def __init__(self, name, variant, tests):
         log = LOG / name
         said = self.boot(name, log, variant, tests)
-        if not (log / "0-in-guest").stat().st_size:
+        if not (log / "0-baseline_guest.sh").stat().st_size:
             # Emulated processors may stumble over code that the kernel patches as it boots.
             print(f"     {name}: did not get to the tests, see {log}; tried again", flush=True)
             log = LOG / f"{name}-again"
@@ -165,7 +165,7 @@ class Run:
         # The kernel's complaints are compared, too.
         self.problems = [line for line in re.findall(r"^FAIL (\S+: .*)", said, re.MULTILINE)
                          if not line.startswith(f"{name}: console: ")]
-        self.lines = verdicts((log / "0-in-guest").read_text("utf-8", "replace"))
+        self.lines = verdicts((log / "0-baseline_guest.sh").read_text("utf-8", "replace"))
         self.passed = {line for line, passed in self.lines.items() if passed}
         self.complaints = complaints((log / "console").read_text("utf-8", "replace"))
         took = re.search(r"\(([\d.]+) s\)", said)
@@ -175,13 +175,13 @@ class Run:
     @staticmethod
     def boot(name, log, variant, tests):
         return subprocess.run(
-            [sys.executable, HERE / "boot", "--name", name, "--accel", ENV["ACCEL"],
+            [sys.executable, HERE / "boot.py", "--name", name, "--accel", ENV["ACCEL"],
              "--kernel-image", BUILD / f"x86_64-{VARIANTS[variant]}" / ENV["IMAGE_NAME"],
              "--initrd", INITRD / "cpio", "--initrd", WORK / "cpio",
              "--gen-init-cpio", INITRD / "gen_init_cpio", "--smp", "2", "--mem", "2G",
              "--log-dir", log, "--timeout", BOOT_SECONDS,
              f"--append={APPEND} {ENV.get('APPEND', '')}",
-             "--command", f"status:in-guest {variant} {' '.join(tests)}"],
+             "--command", f"status:baseline_guest.sh {variant} {' '.join(tests)}"],
             check=False, text=True, stdout=subprocess.PIPE).stdout
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots kernels, runs the benchmark in each, and reports medians over the boots.
 
-    bench KERNEL_IMAGE...
+    measure.py KERNEL_IMAGE...
 
 The Makefile calls this, and hands its knobs over in the environment. The kernels
 take turns, BOOTS times. Every figure of every boot goes to build/bench/ARCH.csv,
@@ -83,7 +83,7 @@ class Kernel:
 
     def boot(self, name):
         done = subprocess.run(
-            [sys.executable, HERE / "boot", "--arch", ARCH, "--accel", ENV["ACCEL"],
+            [sys.executable, HERE / "boot.py", "--arch", ARCH, "--accel", ENV["ACCEL"],
              "--kernel-image", self.image, "--initrd", BUILD / f"{ARCH}-initrd/cpio",
              "--gen-init-cpio", BUILD / f"{ARCH}-initrd/gen_init_cpio",
              "--programs", BUILD / f"{ARCH}-tests", "--smp", ENV["SMP"],
@@ -248,7 +248,7 @@ def plot(kernels):
             print("\n", file=f)
     settings = (f"data='{data}'; lines={len(lines)}; kinds={len(KINDS)}; "
                 f"image='{OUT / ARCH}.svg'; arch='{ARCH}'")
-    subprocess.run(["gnuplot", "-e", settings, HERE / "bench.gnuplot"], check=True)
+    subprocess.run(["gnuplot", "-e", settings, HERE / "measure.gnuplot"], check=True)
 
 
 def main():

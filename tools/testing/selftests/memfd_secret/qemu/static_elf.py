@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Says why a file can not run in the guest, which has no libraries.
 
-    static-elf ARCH FILE
+    static_elf.py ARCH FILE
 """
 
 import struct

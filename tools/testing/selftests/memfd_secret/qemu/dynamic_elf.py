@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Lists what programs of this machine need to run in the guest, as gen_init_cpio reads it.
 
-    dynamic-elf ARCH PROGRAM...
+    dynamic_elf.py ARCH PROGRAM...
 
 A program is a path or the name of a command. It goes to /bin, and the loader
 and the libraries to where they are here, as the loader looks for them there.
