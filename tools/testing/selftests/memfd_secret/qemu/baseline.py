@@ -13,11 +13,12 @@ each run printed is in log/baseline; its console shows how far a running one is.
 import collections
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import judge
 
 HERE = Path(__file__).resolve().parent
 ENV = os.environ
@@ -39,7 +40,6 @@ APPEND = "-panic_on_warn=1 ramdisk_size=131072 hugepages=136 printk.devkmsg=on"
 TEST_SECONDS = 60
 BOOT_SECONDS = ENV.get("TIMEOUT") or "900"
 
-SPLATS = runpy.run_path(str(HERE / "boot.py"))["SPLATS"]
 STARTS = re.compile(r"# selftests: (\S+): (\S+)$")
 PART = re.compile(r"# (?:running|\[RUN\])\s+(.*)")
 VERDICT = re.compile(r"[# ]*(ok|not ok) \d+ *(.*)|# *\[ *(OK|PASS|FAIL|SKIP|WARN) *\]\s*(.*)")
@@ -145,10 +145,9 @@ def verdicts(output):
 
 
 def complaints(console):
-    """Lines in which the kernel complains."""
-    lines = (re.sub(r"^\[[ .\d]+\]( *\[[ TC\d]+\])? ", "", line) for line in console.splitlines())
-    return {re.sub(r"\d+", "N", VARYING.sub("N", line)).strip() for line in lines
-            if SPLATS.search(line)}
+    """Lines in which the kernel complains, without the numbers in them."""
+    lines = map(judge.without_stamp, judge.complaints(console))
+    return {re.sub(r"\d+", "N", VARYING.sub("N", line)).strip() for line in lines}
 
 
 class Run:
