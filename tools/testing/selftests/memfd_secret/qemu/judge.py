@@ -326,8 +326,6 @@ def program_status(judge):
     if record.timed_out:
         what = "done after {:g} s (TIMEOUT=)" if record.started else "started after {:g} s"
         return STATUS_TIMEOUT, "error: time-out: program not " + what.format(record.timed_out)
-    if verb != "exit":
+    if verb != "exit" or not record.complete:
         return STATUS_GUEST_FAILED, "error: " + "; ".join(judge.reasons)
-    if not record.complete:
-        return STATUS_GUEST_FAILED, "; ".join(judge.reasons)
     return number, f"program exited with status {number}"
