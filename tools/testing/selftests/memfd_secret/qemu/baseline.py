@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the kernel's other selftests without the series and with it, and compares.
 
-The Makefile calls this, and hands its knobs over in the environment. The tests are
-those of the tree without the series; tables/selftests says which. A line of their
-output that says how something went is worse if it passed in every run without the
-series, and did not, or is missing, in a run with it.
+The Makefile calls this, with its settings in the environment. The tests are those
+of the tree without the series; tables/selftests says which. Each line of their
+output that has a result is compared. It is worse if it passed in every run
+without the series, and fails or is missing in a run with it.
 
-TEST, a collection or COLLECTION:TEST, runs only that. baseline_guest.sh is the guest's side. What
-each run printed is in log/baseline; its console shows how far a running one is.
+TEST, a collection or COLLECTION:TEST, runs only that. baseline_guest.sh is what
+runs in the guest. The output of each run is in log/baseline; the console there
+shows how far a run has got.
 """
 
 import collections
@@ -29,14 +30,15 @@ LIST = WORK / "kselftest-list.txt"
 INITRD = BUILD / "x86_64-initrd"
 LOG = BUILD / "log/baseline"
 
-# What baseline_guest.sh knows, and the kernel for it.
+# The variants that baseline_guest.sh knows, and the kernel for each.
 VARIANTS = {"without": "baseline-without", "with": "baseline-with", "in-use": "baseline-with"}
 ROUNDS = 2
 RETRIES = 3
-# Not more tests than this alone: the guest's command line has an end.
+# Up to so many tests are retried by name; if more are to be retried, all tests
+# are. The guest's command line has a limit.
 ALONE = 50
 APPEND = "-panic_on_warn=1 ramdisk_size=131072 hugepages=136 printk.devkmsg=on"
-# In seconds: a test, a boot.
+# Limits in seconds for a test and for a boot.
 TEST_SECONDS = 60
 BOOT_SECONDS = ENV.get("TIMEOUT") or "900"
 
@@ -44,7 +46,7 @@ STARTS = re.compile(r"# selftests: (\S+): (\S+)$")
 PART = re.compile(r"# (?:running|\[RUN\])\s+(.*)")
 VERDICT = re.compile(r"[# ]*(ok|not ok) \d+ *(.*)|# *\[ *(OK|PASS|FAIL|SKIP|WARN) *\]\s*(.*)")
 OUTCOME = re.compile(r"\s*# (SKIP|TIMEOUT|exit=|XFAIL|TODO).*")
-# Addresses, times and other things that are never the same.
+# Addresses, times and other numbers that differ between runs.
 VARYING = re.compile(r"\b0x[\da-f]+|\b[\da-f]{8,}\b|\d+\.\d+|\d{4,}|(?<= = )\d+")
 
 
@@ -53,7 +55,7 @@ class Failed(Exception):
 
 
 def list_tests():
-    """Of the installed tests those that are to run; the guest's list of them is written."""
+    """Returns the tests to run, and writes the list that the guest reads."""
     installed = SELFTESTS / "kselftest-list.txt"
     lines = (HERE / "tables/selftests").read_text("ascii").splitlines()
     table = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
@@ -69,9 +71,9 @@ def list_tests():
             tests += [word] if word not in tests else []
             unknown += [word] if not path.exists() else []
     if unknown:
-        raise Failed(f"tables/selftests names what there is not: {' '.join(unknown)}")
+        raise Failed(f"tables/selftests names tests that do not exist: {' '.join(unknown)}")
     tests = [t for t in tests if f"-{t}" not in words]
-    # The runner takes a collection's tests together.
+    # The runner wants the tests of a collection next to each other.
     tests.sort(key=lambda test: words.index(test.partition(":")[0]))
     LIST.write_text("".join(f"{t}\n" for t in tests), "ascii")
     only = ENV.get("TEST", "")
@@ -84,7 +86,7 @@ def list_tests():
 
 
 def check_configurations():
-    """Without the series, and with it, must be the only difference."""
+    """The configurations must not differ in anything but the series' symbols."""
     lines = [{line for line in (BUILD / f"x86_64-{kernel}/.config").read_text("ascii").splitlines()
               if "SECRETMEM" not in line} for kernel in sorted(set(VARIANTS.values()))]
     if lines[0] != lines[1]:
@@ -92,7 +94,7 @@ def check_configurations():
 
 
 def write_initrd():
-    """The tests, their libraries, and what their scripts call."""
+    """Makes an archive of the tests, their libraries, and the commands their scripts call."""
     files = {f"/selftests/{p.relative_to(SELFTESTS)}": p for p in SELFTESTS.rglob("*")}
     for name in ("bash", "busybox", "timeout", "true"):
         files[f"/bin/{name}"] = Path(shutil.which(name)).resolve()
@@ -125,7 +127,7 @@ def write_initrd():
 
 
 def verdicts(output):
-    """{line: whether it passed}, each behind the name of its test."""
+    """{line: whether it passed}; each line begins with the name of its test."""
     found, seen = {}, collections.Counter()
     test = part = ""
     for line in output.splitlines():
@@ -151,17 +153,17 @@ def complaints(console):
 
 
 class Run:
-    """One boot, and what came of it."""
+    """One boot and its results."""
 
     def __init__(self, name, variant, tests):
         log = LOG / name
         said = self.boot(name, log, variant, tests)
         if not (log / "0-baseline_guest.sh").stat().st_size:
-            # Emulated processors may stumble over code that the kernel patches as it boots.
+            # The kernel patches its code as it boots. Emulation may not survive that.
             print(f"     {name}: did not get to the tests, see {log}; tried again", flush=True)
             log = LOG / f"{name}-again"
             said = self.boot(name, log, variant, tests)
-        # The kernel's complaints are compared, too.
+        # The kernel's complaints are compared: they are no problem by themselves.
         self.problems = [line for line in re.findall(r"^FAIL (\S+: .*)", said, re.MULTILINE)
                          if not line.startswith(f"{name}: console: ")]
         self.lines = verdicts((log / "0-baseline_guest.sh").read_text("utf-8", "replace"))
@@ -198,12 +200,12 @@ def always_passed(runs):
 
 
 def compare(runs):
-    """[(variant, line)] of those that are worse and of those that were so only once, and
-    the runs in which those were tried again."""
+    """Returns the lines that are worse as [(variant, line)], those that were worse but
+    passed when they were tried again, and the runs in which that was tried."""
     good = always_passed(runs["without"])
     worse = [(variant, line) for variant in VARIANTS for line in sorted(good)
              if any(line not in run.passed for run in runs[variant])]
-    # Chance seldom strikes twice: what failed each time needs no retry.
+    # What failed each time needs no retry: that is seldom chance.
     again = [(variant, line) for variant, line in worse
              if any(line in run.passed for run in runs[variant])]
     if not again:
@@ -217,7 +219,7 @@ def compare(runs):
 
 
 def problems_of(runs, retried, tests):
-    """What makes the comparison void, and what the kernel complains about."""
+    """What makes the comparison void, and complaints of the kernel that are new."""
     every = {variant: runs[variant] + retried.get(variant, []) for variant in VARIANTS}
     problems = [problem for variant in VARIANTS for run in every[variant]
                 for problem in run.problems]

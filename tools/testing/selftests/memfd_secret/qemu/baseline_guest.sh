@@ -3,10 +3,11 @@
 #
 #	baseline_guest.sh without|with|in-use [COLLECTION:TEST...]
 #
-# Runs all selftests or those named, for baseline.py. Fails if the kernel is
-# not what the first word says, or does not stay so.
+# Runs all selftests, or those given, in the guest, for baseline.py. Fails if the
+# kernel is not what the first word says: without secret memory, with it, or with
+# some of it in use, also after the last test.
 
-# What tests expect of a system.
+# What tests expect to find in a system.
 prepare() {
 	ln -s /proc/self/fd /dev/fd
 	ln -s /proc/self/fd/1 /dev/stdout
@@ -45,7 +46,8 @@ for test; do
 	shift
 	set -- "$@" -t "$test"
 done
-# The console names each test, too, for what the kernel says while it runs.
+# Also write the name of each test to the console, where it stands before the
+# messages of the kernel during that test.
 /selftests/run_kselftest.sh "$@" |
 	awk '{ print; fflush() } /^# selftests: / { print >"/dev/kmsg"; fflush("/dev/kmsg") }'
 

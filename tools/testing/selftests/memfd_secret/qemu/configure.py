@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Makes a kernel's .config of fragments, and sees that nothing asked for is lost.
+"""Makes a kernel's .config of fragments; fails if a symbol does not get its value.
 
     configure.py TREE BUILD_FOLDER FRAGMENT...
 
-A symbol that no fragment names is as allnoconfig has it. Kconfig drops a
-request whose dependencies are not met without a word that would stop a build.
+A symbol that no fragment names is as allnoconfig has it. Kconfig silently drops
+a request whose dependencies are not met.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def read_symbols(path):
-    """Symbols and values; "n" for one that is said not to be set."""
+    """{symbol: value}; the value is "n" for "is not set"."""
     symbols = {}
     for line in path.read_text("utf-8").splitlines():
         if found := re.match(r"(CONFIG_\w+)=(.*)$", line):
@@ -28,7 +28,7 @@ def read_symbols(path):
 def main():
     tree, folder, *fragments = (Path(arg).resolve() for arg in sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
-    # The knobs of whoever calls are none of kconfig's business.
+    # The options and variables of the calling make are not meant for kconfig.
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS")}
     merge = subprocess.run(
         ["scripts/kconfig/merge_config.sh", "-n", "-O", folder, *fragments],
@@ -45,7 +45,7 @@ def main():
             for symbol, value in want.items() if got.get(symbol, "n") != value]
     if lost:
         (folder / ".config").unlink()
-        return f"error: the kernel can not be configured as asked for:\n{''.join(lost)}"[:-1]
+        return f"error: the kernel cannot be configured as asked for:\n{''.join(lost)}"[:-1]
     return 0
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Lists what programs of this machine need to run in the guest, as gen_init_cpio reads it.
+"""Lists programs of this machine, and all they need in the guest, for gen_init_cpio.
 
     dynamic_elf.py ARCH PROGRAM...
 
-A program is a path or the name of a command. It goes to /bin, and the loader
-and the libraries to where they are here, as the loader looks for them there.
+A program is a path or the name of a command. It goes to /bin. The loader and the
+libraries keep their paths, because the loader looks for them there.
 """
 
 import platform
@@ -20,11 +20,11 @@ MISSING = re.compile(r"^\s+(\S+) => not found$", re.MULTILINE)
 
 
 class Failed(Exception):
-    """What the user asked for can not be done."""
+    """What the user asked for cannot be done."""
 
 
 def libraries(program):
-    """Paths of the loader and of all libraries, also those of libraries."""
+    """Paths of the loader and of all libraries, including those of other libraries."""
     ldd = subprocess.run(["ldd", program], check=False, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     missing = MISSING.findall(ldd.stdout)
@@ -48,10 +48,10 @@ def lines_for(names):
     for folder in sorted(folders):
         yield f"dir {folder} 0755 0 0"
     for name, source in sorted(files.items()):
-        # What is a link here is the file itself there.
+        # A link of this machine becomes the file itself in the guest.
         source = Path(source).resolve()
         if re.search(r"\s", f"{name}{source}"):
-            raise Failed(f"{source}: gen_init_cpio can not read names with a space")
+            raise Failed(f"{source}: gen_init_cpio cannot read names with a space")
         yield f"file {name} {source} 0755 0 0"
 
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Has secret memory, and goes on making and dropping more of it in the background
- * until it is killed. Returns once there is some; fails if there can not be any.
+ * Holds secret memory, and keeps allocating and freeing more of it, in the
+ * background until it is killed. Returns when it holds the memory; fails if
+ * there is no secret memory.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -14,7 +15,7 @@
 #define KEPT	(8UL << 20)
 #define DROPPED	(64UL << 10)
 
-/* A memory shortage is a test's business, and is to hit the test. */
+/* Let the OOM killer choose a test, not this program. */
 static void spare_from_oom_killer(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
@@ -24,7 +25,7 @@ static void spare_from_oom_killer(void)
 	close(fd);
 }
 
-/* Secret memory of @size bytes, all of them set; or MAP_FAILED. */
+/* Returns @size bytes of secret memory, all of them written, or MAP_FAILED. */
 static void *make_secret(size_t size)
 {
 	int fd = secret_file(size);
@@ -51,9 +52,9 @@ int main(void)
 	if (daemon(1, 1))
 		err(1, "daemon");
 
-	/* Whoever started this sees that it is gone if the memory is not as it was. */
+	/* End if the memory changes; then there is nothing left to kill. */
 	for (size_t i = 0; kept[i] == 0x5a; i = (i + 4096) % KEPT) {
-		/* What is not to be had just now will be later: tests use memory up. */
+		/* Retry later: a test may have used up the memory for now. */
 		p = make_secret(DROPPED);
 		if (p != MAP_FAILED)
 			munmap(p, DROPPED);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest's first process: it gets the system ready, runs the commands of
+ * The guest's first process: it sets the system up, runs the commands of
  * /job/commands one after the other, and reports each on the control port.
  *
- * Two virtio ports lead to the host. "job" carries what the commands write.
- * They write it to a terminal, so that it comes line by line, in order, and
- * none is lost in a buffer when one crashes. After each command a mark
- * follows there, so that the host can tell one's output from the next.
- * "control" carries lines, and belongs to whoever has it open: the driver lets
- * one process in at a time, so it is never kept open here, and commands find
- * its path in $CONTROL.
+ * Two virtio ports lead to the host. The output of the commands goes to "job".
+ * Commands write to a terminal, so that lines arrive in order and none is lost
+ * in a buffer if a command crashes. A mark follows the output of each command,
+ * so that the host can tell it from the output of the next one.
  *
- * Whatever goes wrong in here is said on the console and ends the guest; the
- * host then misses the reports and calls the boot failed.
+ * Reports go to "control", one a line. The driver lets only one process at a
+ * time open a port. Therefore this process closes "control" after each report:
+ * commands also use it, and find its path in $CONTROL.
+ *
+ * An error in here is printed on the console and ends the guest. The host then
+ * misses the reports and judges the boot as failed.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -89,7 +90,7 @@ static void loopback_up(void)
 	close(fd);
 }
 
-/* The content of a small file, without the newline at its end. */
+/* Reads the first line of a file, without its newline. */
 static bool read_file(const char *path, char *buf, size_t size)
 {
 	FILE *f = fopen(path, "r");
@@ -126,7 +127,7 @@ static void find_ports(void)
 	char job_path[64];
 	int tries;
 
-	/* The host names the ports after the driver has found the device. */
+	/* The names arrive some time after the driver has found the device. */
 	for (tries = 0; tries < 500; tries++) {
 		if (find_port("control", control_path, sizeof(control_path)) &&
 		    find_port("job", job_path, sizeof(job_path)))
@@ -155,7 +156,7 @@ static int open_control(void)
 	return fd;
 }
 
-/* "<verb> <nonce> <first> [<second>]": no second one if it is negative. */
+/* Sends "<verb> <nonce> <first> [<second>]"; @second only if not negative. */
 static void report(const char *verb, int first, int second)
 {
 	int fd = open_control();
@@ -206,7 +207,7 @@ static pid_t start_command(char *line, int *output)
 	return pid;
 }
 
-/* Buries whoever has ended. True and @status if @pid was among them. */
+/* Reaps children that have ended. Returns true, and @status, if @pid is one. */
 static bool has_ended(pid_t pid, int *status)
 {
 	bool ended = false;
@@ -235,8 +236,9 @@ static void write_job(const char *buf, size_t len)
 }
 
 /*
- * Passes on what the command writes until nobody has its terminal any more.
- * That it has ended is enough: no process of it may meddle with the next.
+ * Copies what the command writes to the job port, until no process has its
+ * terminal open. When the command has ended, all other processes are killed:
+ * those it has left must not disturb the next command.
  */
 static int wait_and_copy(pid_t pid, int output)
 {
@@ -278,7 +280,7 @@ static void run_command(int index, char *line)
 	status = wait_and_copy(pid, output);
 	close(output);
 
-	/* A NUL, which no report in text has, opens the mark. */
+	/* The mark begins with a NUL, which the output of no test contains. */
 	dprintf(job_fd, "%cend %s %d\n", 0, nonce, index);
 	if (WIFSIGNALED(status))
 		report("signal", index, WTERMSIG(status));
@@ -306,7 +308,7 @@ static bool write_kmemleak(const char *text)
 
 	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
 
-	/* It is there, but off. */
+	/* The kernel has kmemleak, but it is disabled. */
 	if (n < 0 && errno == EPERM)
 		return false;
 	if (n < 0)
@@ -316,8 +318,8 @@ static bool write_kmemleak(const char *text)
 }
 
 /*
- * What nobody points to any more, and for longer than kmemleak's minimum age
- * of five seconds. Two scans: the first may be misled by a stale pointer.
+ * Reports objects that nothing points to. An object must be five seconds old,
+ * kmemleak's minimum age. Scan twice: a stale pointer can mislead a scan.
  */
 static void report_leaks(void)
 {
@@ -341,7 +343,7 @@ static void report_leaks(void)
 	report("leaks", lines, -1);
 }
 
-/* The host says when it has read everything; a while later it never will. */
+/* Waits until the host has read everything and says so; 10 s at most. */
 static void say_done(void)
 {
 	int fd = open_control();
@@ -362,7 +364,7 @@ static void run_shell(void)
 	pid_t pid;
 	int fd;
 
-	/* /dev/console can not be a controlling terminal, what is behind it can. */
+	/* /dev/console cannot be a controlling terminal; its device can. */
 	if (!read_file("/sys/class/tty/console/active", tty + 5, sizeof(tty) - 5))
 		die("the console's name");
 	pid = fork();
@@ -390,10 +392,11 @@ int main(void)
 {
 	setenv("PATH", "/bin", 1);
 	/*
-	 * The kernel writes to the C library's area for it when a task was preempted,
-	 * and sends SIGSEGV if the page for that cannot be had: where allocations are
-	 * let fail that is not what a test looks for. (Static programs for i386 may
-	 * crash when they read this: they make a system call before they can.)
+	 * Turn rseq off. The kernel writes to the rseq area of a thread that
+	 * was preempted, and sends SIGSEGV if it cannot allocate the page for
+	 * that. This would kill tests that make allocations fail. Not on i386:
+	 * static programs can crash there while they parse this variable,
+	 * because they make a system call before they are able to.
 	 */
 	if (sizeof(long) == 8)
 		setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);

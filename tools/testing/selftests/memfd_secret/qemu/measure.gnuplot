@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What measure.py measured, touch and free beside each other. It sets data, which has a
-# block for each line, lines, kinds (so many lines a kernel), image and arch.
+# Plots what measure.py measured: touch on the left, free on the right. It sets
+# data, the file that has a block for each line; lines, their number; kinds, the
+# number of lines for one kernel; image and arch.
 
 set terminal svg size 1100,520 dynamic background rgb "white" font "sans-serif,12"
 set output image
@@ -15,7 +16,7 @@ set xtics 4
 set grid
 set key below noenhanced samplen 2 font ",9"
 
-# A kernel has a kind of point, a kind of memory a colour.
+# Each kernel has its own kind of point, each kind of memory its own colour.
 colour(i) = word("#c0392b #2471a3 #7f8c8d", int(i) % kinds + 1)
 point(i) = int(i) / kinds * 2 + 5
 

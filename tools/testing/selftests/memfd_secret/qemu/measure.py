@@ -3,10 +3,11 @@
 
     measure.py KERNEL_IMAGE...
 
-The Makefile calls this, and hands its knobs over in the environment. The kernels
-take turns, BOOTS times. Every figure of every boot goes to build/bench/ARCH.csv,
-the report to ARCH.txt and a plot to ARCH.svg. Ratios are of one boot. Bounds are
-those of the first kernel; one that is missed is marked, and is no failure.
+The Makefile calls this, with its settings in the environment. The kernels are
+booted in turn, BOOTS times. Every figure of every boot goes to
+build/bench/ARCH.csv, the report to ARCH.txt and a plot to ARCH.svg. Each ratio
+is of two figures of one boot. Bounds are for the first kernel; a bound that is
+missed is marked, but is no failure.
 """
 
 import csv
@@ -26,7 +27,7 @@ KINDS = ("secret", "memfd", "anon")
 CASES = {case: KINDS for case in (
     "first", "small", "latency", "steady", "reused", "random", "one_file", "two_files", "beside")}
 CASES |= {"before": ("none",), "after": ("none",), "whole": ("all",)}
-# Metrics in the order of the report, with what a reader calls them.
+# Metrics in the order of the report, with their titles there.
 METRICS = {
     "touch": "touch", "free": "munmap() and close()",
     "p50": "one page: median", "p99": "one page: 99 of 100", "max": "one page: longest",
@@ -39,7 +40,7 @@ MIB = 1 << 20
 
 
 class Failed(Exception):
-    """The figures can not be had."""
+    """There are no figures to report."""
 
 
 class Boot:
@@ -48,7 +49,7 @@ class Boot:
     def __init__(self, output):
         where = re.search(r"^# Linux (\S+) (.*)$", output, re.MULTILINE)
         if not where:
-            raise Failed("the benchmark does not say which kernel this is")
+            raise Failed("the benchmark does not print which kernel this is")
         self.release, self.machine = where.groups()
         self.rows = [row for row in csv.reader(output.splitlines())
                      if len(row) == 7 and not row[0].startswith("#")]
@@ -71,7 +72,7 @@ class Boot:
 
 
 class Kernel:
-    """One kernel, and all boots of it."""
+    """One kernel and all its boots."""
 
     def __init__(self, image):
         self.image = Path(image)
@@ -97,7 +98,7 @@ class Kernel:
         self.boots.append(Boot(done.stdout))
 
     def median(self, value):
-        """Of what the function makes of each boot; None if a boot does not have it."""
+        """Median of value(boot) over all boots; None if one of them has no value."""
         values = [value(boot) for boot in self.boots]
         return None if None in values else median(values)
 
@@ -116,16 +117,17 @@ def gain_of_threads(boot, kind):
 
 
 def ratio_of_life(boot):
-    """Who wipes when memory is freed has nothing to wipe when it is touched."""
+    """Touching and freeing together: a kernel zeroes memory in one of them or the other."""
     costs = [boot.get("steady", kind, 64 * MIB, 1, metric)
              for kind in KINDS[:2] for metric in ("touch", "free")]
     return None if None in costs else sum(costs[:2]) / sum(costs[2:])
 
 
 def bounds():
-    """Text, limit (at least that, if negative), and how a boot gives the value.
+    """(text, limit, function of a boot that returns the value).
 
-    Without a limit, what is needed to understand the others.
+    A negative limit is a lower bound. Lines without a limit help to understand the
+    others.
     """
     for metric, limit in (("touch", 1.0), ("free", 1.1)):
         for size in (1, 16, 64, 256):
@@ -187,7 +189,7 @@ def size_text(size):
 
 
 def cells(kernel, case, size, threads, metric):
-    """The kinds, and secret : memfd; or the one figure where kinds make no difference."""
+    """A figure for each kind and secret : memfd; or one figure if there is only one kind."""
     values = [kernel.median(lambda boot, kind=kind: boot.get(case, kind, size, threads, metric))
               for kind in CASES[case]]
     if len(values) > 1:
@@ -236,7 +238,7 @@ def write_csv(kernels):
 
 
 def plot(kernels):
-    """A block for each line of the plot: size, touch, free."""
+    """Writes a block for each line of the plot, with columns size, touch, free; plots them."""
     data = OUT / f"{ARCH}.dat"
     lines = [(kernel, kind) for kernel in kernels for kind in KINDS]
     with data.open("w", encoding="ascii") as f:

@@ -12,7 +12,7 @@
 
 #define LKDTM	"/sys/kernel/debug/provoke-crash/DIRECT"
 
-/* A passing test in TAP, so that nothing but the misdeed can be the reason. */
+/* A passing test in TAP, so that only the misdeed can be the reason. */
 static void pass(void)
 {
 	printf("TAP version 13\n1..1\nok 1 good\n");
@@ -46,7 +46,7 @@ static void bug(void)
 	write_to(LKDTM, "BUG");
 }
 
-/* Of the use after free only the report remains: the test goes on and passes. */
+/* Only KASAN notices this use after free: the test goes on and passes. */
 static void use(void)
 {
 	pass();
@@ -73,7 +73,7 @@ static void off(void)
 	reboot(RB_POWER_OFF);
 }
 
-/* What init would report, but for the nonce. */
+/* Reports what init would report, but without the nonce. */
 static void forge(void)
 {
 	pass();

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs a build with its output in a log file, and shows how far it is.
+"""Runs a build with its output in a log file, and shows how far it has got.
 
     progress.py TITLE LOG ABOUT COMMAND...
 
-Objects are counted by the lines kbuild prints for them; ABOUT says how many a
-complete build has. All of it goes to standard error. PROGRESS=lines in the environment
-is for those of whom several share a terminal.
+Objects are counted by the lines kbuild prints for them; ABOUT is the number of
+objects in a complete build. Progress goes to standard error. With PROGRESS=lines
+in the environment it is printed line by line, because several builds share the
+terminal.
 """
 
 import os
@@ -20,7 +21,7 @@ OBJECT = re.compile(r"^\s+(CC|AS|HOSTCC|LD|AR)\s")
 
 
 class Progress:
-    """One line that is renewed on a terminal, or repeated now and then in a file."""
+    """One line: rewritten in place on a terminal, otherwise repeated now and then."""
 
     def __init__(self, title, about):
         self.title = title
@@ -56,7 +57,7 @@ def main():
     title, log, about, *command = sys.argv[1:]
     log = Path(log)
     progress = Progress(title, int(about))
-    # A make above may be silent; this one must print what it does.
+    # The calling make may be silent; this one must print what it does.
     os.environ.pop("MAKEFLAGS", None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with log.open("w", buffering=1, encoding="utf-8") as out, \

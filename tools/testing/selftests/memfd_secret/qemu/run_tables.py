@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds and boots what tables list, and keeps all processors busy with it.
+"""Builds and boots what tables list, and keeps all processors busy with that.
 
     run_tables.py TABLE[,TABLE] [TOTALS]
 
-The Makefile calls this, and hands its knobs over in the environment. The counts
-of each boot are added to the file TOTALS; without one, their sum is the last
-line. The tables say themselves what their columns are.
+The Makefile calls this, with its settings in the environment. The counts of each
+boot are added to the file TOTALS; without one, the last line has their sums. The
+columns of a table are described at its top.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ENV = os.environ
 BUILD = Path(ENV["BUILD_PATH"])
-# Seconds until a boot is given up.
+# Time limits of a boot in seconds.
 TIMEOUT = {"boots": "1500"}
 LONG_TIMEOUT = "3600"
 OPTIONS = {name: f"--{name}" for name in ("numa", "oom", "leaks", "disk", "resets", "races")}
@@ -35,7 +35,7 @@ def rows(table):
 
 
 def test_programs():
-    """The kselftest makefile's own list of what it runs."""
+    """The tests that the makefile of kselftest runs, as it lists them."""
     lines = subprocess.run(
         [ENV["MAKE"], "-s", "-C", HERE.parent, "emit_tests", "OUTPUT=x", "COLLECTION=x"],
         check=True, text=True, stdout=subprocess.PIPE).stdout
@@ -86,12 +86,12 @@ def negative_row(_table, _arch, timeout, command, reason):
 
 
 def wanted(name, arch, kernel):
-    return all(ENV.get(knob, "") in ("", value) for knob, value in
+    return all(ENV.get(setting, "") in ("", value) for setting, value in
                (("ONLY_ARCH", arch), ("ONLY_KERNEL", kernel), ("BOOT", name)))
 
 
 class Part:
-    """A program to run, and how many processors it keeps busy."""
+    """A program to run, and the number of processors it keeps busy."""
 
     def __init__(self, name, command, processors, needs=(), totals=None, guest=False, size=0):
         self.name = name
@@ -99,9 +99,9 @@ class Part:
         self.processors = processors
         self.needs = needs          # names of parts that must have succeeded
         self.after = ()             # names of parts that must be over
-        self.totals = totals        # where it leaves its counts, if it counts
-        self.guest = guest          # or else it compiles, and can wait
-        self.size = size            # how much there is to do, beside others of its kind
+        self.totals = totals        # the file for its counts, if it counts
+        self.guest = guest          # otherwise it compiles, with a lower priority
+        self.size = size            # how much it does, compared with others of its kind
         self.process = None
         self.began = self.seconds = self.cpu_seconds = 0
 
@@ -124,7 +124,7 @@ class Part:
             out.close()
 
     def end(self, status, usage):
-        """Its counts, after what it had to say; None for one that does not count."""
+        """Prints its output and returns its counts; None if it does not count."""
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.seconds = time.monotonic() - self.began
         self.cpu_seconds = usage.ru_utime + usage.ru_stime
@@ -147,11 +147,12 @@ def prepare_child(niceness):
 
 
 class Schedule:
-    """Runs parts, each when what it needs is there and processors are free.
+    """Runs each part once the parts it needs have succeeded and processors are free.
 
-    What compiles comes first, as guests wait for it. Guests with several processors
-    do not keep all of them busy, so what compiles goes on beside them, with a lower
-    priority. Guests with one processor are left for the end, the longest first.
+    Parts that compile come first, because guests wait for them. Guests with several
+    processors do not keep all of them busy, so parts that compile also run next to
+    these, with a lower priority. Guests with one processor come last, the longest
+    first.
     """
 
     def __init__(self, parts, processors):
@@ -171,11 +172,11 @@ class Schedule:
         return self.busy(*others) + part.processors <= self.processors
 
     def start(self):
-        """All that can be; but no guest before one that waits for more processors."""
+        """Starts all parts that can run; but no guest overtakes one that lacks processors."""
         no_guest = False
         for part in list(self.waiting):
             if not all(name in self.over for name in (*part.needs, *part.after)):
-                continue        # what it needs is not there yet
+                continue
             missing = [name for name in part.needs if not self.over[name]]
             if missing:
                 self.waiting.remove(part)
@@ -219,13 +220,14 @@ def kernel_name(arch, kernel):
     return f"kernel {arch}-{kernel}"
 
 
-def work(arch, kernels, some):
-    """What makes all that guests of an architecture need, on that many processors."""
-    knobs = (f"ARCH={arch}", f"JOBS={some}")
-    yield Part(f"initrd {arch}", make("initrd", *knobs), some)
+def builds(arch, kernels, processors):
+    """The parts that build what guests of an architecture need."""
+    settings = (f"ARCH={arch}", f"JOBS={processors}")
+    yield Part(f"initrd {arch}", make("initrd", *settings), processors)
     for kernel in kernels:
-        part = Part(kernel_name(arch, kernel), make("kernel", f"KERNEL={kernel}", *knobs), some)
-        # Begins as a copy of that.
+        part = Part(kernel_name(arch, kernel), make("kernel", f"KERNEL={kernel}", *settings),
+                    processors)
+        # The build folder of "without" begins as a copy of that of "lockdep".
         if kernel == "without" and "lockdep" in kernels:
             part.after = (kernel_name(arch, "lockdep"),)
         yield part
@@ -247,7 +249,7 @@ def guest(name, arch, kernel, words, processors, folder):
 
 
 def parts_of(tables, processors, folder):
-    """What the tables list and the knobs ask for."""
+    """What the tables list and the settings ask for."""
     guests = []
     kernels = {}
     for table in tables:
@@ -257,16 +259,16 @@ def parts_of(tables, processors, folder):
             if wanted(name, arch, kernel) and "--command" in words:
                 guests.append(guest(name, arch, kernel, words, processors, folder))
                 kernels.setdefault(arch, {})[kernel] = True
-    # Two of it go on at a time, if there are two.
+    # Two builds run at a time, if there are two kernels to build.
     alone = sum(len(kernels[arch]) for arch in kernels) == 1
-    some = processors if alone else (processors + 1) // 2
-    return [*(part for arch in kernels for part in work(arch, kernels[arch], some)), *guests]
+    share = processors if alone else (processors + 1) // 2
+    return [*(part for arch in kernels for part in builds(arch, kernels[arch], share)), *guests]
 
 
 def also(command, parts, processors, folder):
-    """A program that the caller has beside the boots."""
-    some = (processors + 1) // 2
-    part = Part(Path(command).name, ["env", f"JOBS={some}", command, folder / "also"], some,
+    """A program that the caller wants to be run next to the boots."""
+    share = (processors + 1) // 2
+    part = Part(Path(command).name, ["env", f"JOBS={share}", command, folder / "also"], share,
                 totals=folder / "also")
     part.after = tuple(p.name for p in parts if p.name == kernel_name("x86_64", "lockdep"))
     return part

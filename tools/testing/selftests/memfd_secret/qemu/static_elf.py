@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Says why a file can not run in the guest, which has no libraries.
+"""Fails, with the reason, if a program cannot run in the guest, which has no libraries.
 
     static_elf.py ARCH FILE
 """
@@ -7,8 +7,8 @@
 import struct
 import sys
 
-# Class (1 is 32 bit, 2 is 64 bit) and machine of the ELF header. All of these
-# are little-endian.
+# Class (1: 32 bits, 2: 64 bits) and machine in the ELF header. All of these are
+# little-endian.
 MACHINES = {"x86_64": (2, 62), "i386": (1, 3), "arm64": (2, 183), "riscv64": (2, 243)}
 PT_INTERP = 3
 
