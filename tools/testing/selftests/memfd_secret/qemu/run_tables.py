@@ -37,7 +37,7 @@ def rows(table):
 def test_programs():
     """The tests that the makefile of kselftest runs, as it lists them."""
     lines = subprocess.run(
-        [ENV["MAKE"], "-s", "-C", HERE.parent, "emit_tests", "OUTPUT=x", "COLLECTION=x"],
+        [ENV["SUBMAKE"], "-s", "-C", HERE.parent, "emit_tests", "OUTPUT=x", "COLLECTION=x"],
         check=True, text=True, stdout=subprocess.PIPE).stdout
     return re.findall(r"^x:(\S+)$", lines, re.MULTILINE)
 
@@ -213,7 +213,7 @@ class Schedule:
 
 
 def make(*words):
-    return [ENV["MAKE"], "-s", "--no-print-directory", "-C", HERE, *words]
+    return [ENV["SUBMAKE"], "-s", "--no-print-directory", "-C", HERE, *words]
 
 
 def kernel_name(arch, kernel):
