@@ -5,12 +5,12 @@
  * refused here must work there.
  */
 #define _GNU_SOURCE
+#include "ring.h"
 #include "testing.h"
 
 #include <arpa/inet.h>
 #include <linux/futex.h>
 #include <linux/if_alg.h>
-#include <linux/io_uring.h>
 #include <linux/mempolicy.h>
 #include <net/if.h>
 #include <pthread.h>
@@ -127,15 +127,13 @@ TEST_F(pages, io_uring_does_not_register_them)
 	struct iovec secret = { self->secret, self->size };
 	struct iovec plain = { self->plain, self->size };
 	struct io_uring_params params = { };
-	int fd = syscall(__NR_io_uring_setup, 1, &params);
+	int fd = ring_descriptor(&params);
 
 	if (fd < 0)
 		SKIP(return, "kernel without IO_URING");
-	EXPECT_EQ(-1, syscall(__NR_io_uring_register, fd,
-			      IORING_REGISTER_BUFFERS, &secret, 1));
+	EXPECT_EQ(-1, ring_register(fd, IORING_REGISTER_BUFFERS, &secret, 1));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(0, syscall(__NR_io_uring_register, fd,
-			     IORING_REGISTER_BUFFERS, &plain, 1));
+	EXPECT_EQ(0, ring_register(fd, IORING_REGISTER_BUFFERS, &plain, 1));
 }
 
 TEST_F(pages, crypto_socket_does_not_take_them)

@@ -13,7 +13,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +30,7 @@
 
 #include "host.h"
 #include "kcore.h"
+#include "ring.h"
 #include "secretmem.h"
 
 #define BULK_SIZE	(4 << 20)
@@ -263,69 +263,38 @@ static int by_direct_io(struct column *column)
 	return ret;
 }
 
-static void *map_ring(int ring, size_t size, off_t offset)
-{
-	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_POPULATE, ring, offset);
-
-	if (addr == MAP_FAILED)
-		die("io_uring");
-	return addr;
-}
-
 /* Write a page at @from, which is fixed buffer 0 of @ring, to file @fd. */
-static ssize_t write_fixed(int ring, const struct io_uring_params *params,
-			   int fd, const void *from)
+static ssize_t write_fixed(struct ring *ring, int fd, const void *from)
 {
-	size_t sq_size = params->sq_off.array +
-			 params->sq_entries * sizeof(uint32_t);
-	size_t cq_size = params->cq_off.cqes +
-			 params->cq_entries * sizeof(struct io_uring_cqe);
-	size_t sqe_size = params->sq_entries * sizeof(struct io_uring_sqe);
-	char *sq = map_ring(ring, sq_size, IORING_OFF_SQ_RING);
-	char *cq = map_ring(ring, cq_size, IORING_OFF_CQ_RING);
-	struct io_uring_sqe *sqe = map_ring(ring, sqe_size, IORING_OFF_SQES);
-	struct io_uring_cqe *cqe = (void *)(cq + params->cq_off.cqes);
-	ssize_t ret = -1;
+	const struct io_uring_sqe sqe = {
+		.opcode = IORING_OP_WRITE_FIXED,
+		.fd = fd,
+		.addr = (uintptr_t)from,
+		.len = page_size,
+	};
+	int ret = ring_do(ring, &sqe);
 
-	sqe->opcode = IORING_OP_WRITE_FIXED;
-	sqe->fd = fd;
-	sqe->addr = (uintptr_t)from;
-	sqe->len = page_size;
-	((uint32_t *)(sq + params->sq_off.array))[0] = 0;
-	__atomic_store_n((uint32_t *)(sq + params->sq_off.tail), 1,
-			 __ATOMIC_RELEASE);
-	if (syscall(__NR_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS,
-		    NULL, 0) == 1) {
-		ret = cqe->res;
-		if (ret < 0) {
-			errno = -ret;
-			ret = -1;
-		}
-	}
-	munmap(sqe, sqe_size);
-	munmap(cq, cq_size);
-	munmap(sq, sq_size);
-	return ret;
+	if (ret >= 0)
+		return ret;
+	errno = -ret;
+	return -1;
 }
 
 static int by_io_uring(struct column *column)
 {
 	struct iovec iov = { column->probe, page_size };
-	struct io_uring_params params = {};
-	int pipefd[2], ring, ret;
+	struct ring ring;
+	int pipefd[2], ret;
 
-	ring = syscall(__NR_io_uring_setup, 1, &params);
-	if (ring < 0)
+	if (!ring_create(&ring))
 		return -errno;
-	if (syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS,
-		    &iov, 1) || pipe(pipefd))
+	if (ring_register(ring.fd, IORING_REGISTER_BUFFERS, &iov, 1) ||
+	    pipe(pipefd))
 		ret = -errno;
 	else
 		ret = judge_pipe(column, pipefd,
-				 write_fixed(ring, &params, pipefd[1],
-					     column->probe));
-	close(ring);
+				 write_fixed(&ring, pipefd[1], column->probe));
+	ring_destroy(&ring);
 	return ret;
 }
 

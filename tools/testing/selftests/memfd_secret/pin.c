@@ -10,9 +10,9 @@
  * in between.
  */
 #define _GNU_SOURCE
+#include "ring.h"
 #include "threads.h"
 
-#include <linux/io_uring.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -92,16 +92,6 @@ struct way {
 	bool one_page;
 };
 
-struct ring {
-	int fd;
-	unsigned int *tail;
-	unsigned int *array;
-	unsigned int *head;
-	struct io_uring_sqe *sqe;
-	struct io_uring_cqe *cqe;
-	unsigned int cq_mask;
-};
-
 struct taker {
 	const struct way *way;
 	pthread_t thread;
@@ -172,73 +162,35 @@ static ssize_t take_by_direct_read(struct taker *taker, char *from, size_t size)
 	return pread(taker->file, from, size, taker->offset);
 }
 
-static void *map_ring(int ring, size_t size, off_t offset)
-{
-	return mmap(NULL, size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_POPULATE, ring, offset);
-}
-
 static bool prepare_io_uring(struct taker *taker)
 {
-	struct io_uring_params params = { };
-	struct ring *ring = &taker->ring;
-	char *sq, *cq;
-
-	ring->fd = syscall(__NR_io_uring_setup, 1, &params);
 	taker->file = memfd_create("taken", MFD_CLOEXEC);
-	if (ring->fd < 0 || taker->file < 0)
-		return false;
-	sq = map_ring(ring->fd, params.sq_off.array +
-		      params.sq_entries * sizeof(unsigned int),
-		      IORING_OFF_SQ_RING);
-	cq = map_ring(ring->fd, params.cq_off.cqes +
-		      params.cq_entries * sizeof(struct io_uring_cqe),
-		      IORING_OFF_CQ_RING);
-	ring->sqe = map_ring(ring->fd, params.sq_entries *
-			     sizeof(struct io_uring_sqe), IORING_OFF_SQES);
-	if (sq == MAP_FAILED || cq == MAP_FAILED || ring->sqe == MAP_FAILED)
-		return false;
-	ring->tail = (void *)(sq + params.sq_off.tail);
-	ring->array = (void *)(sq + params.sq_off.array);
-	ring->head = (void *)(cq + params.cq_off.head);
-	ring->cqe = (void *)(cq + params.cq_off.cqes);
-	ring->cq_mask = params.cq_entries - 1;
-	return true;
+	return taker->file >= 0 && ring_create(&taker->ring);
 }
 
 /* What is registered stays what it was, whatever is at its address by now. */
-static ssize_t write_registered(struct taker *taker, char *from, size_t size)
+static int write_registered(struct taker *taker, char *from, size_t size)
 {
-	struct ring *ring = &taker->ring;
-	ssize_t written;
+	const struct io_uring_sqe sqe = {
+		.opcode = IORING_OP_WRITE_FIXED,
+		.fd = taker->file,
+		.addr = (uintptr_t)from,
+		.len = size,
+	};
 
-	memset(ring->sqe, 0, sizeof(*ring->sqe));
-	ring->sqe->opcode = IORING_OP_WRITE_FIXED;
-	ring->sqe->fd = taker->file;
-	ring->sqe->addr = (uintptr_t)from;
-	ring->sqe->len = size;
-	ring->array[0] = 0;
-	__atomic_add_fetch(ring->tail, 1, __ATOMIC_SEQ_CST);
-	if (syscall(__NR_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS,
-		    NULL, 0) != 1)
-		return -1;
-	written = ring->cqe[*ring->head & ring->cq_mask].res;
-	__atomic_add_fetch(ring->head, 1, __ATOMIC_SEQ_CST);
-	return written;
+	return ring_do(&taker->ring, &sqe);
 }
 
 static ssize_t take_by_io_uring(struct taker *taker, char *from, size_t size)
 {
 	struct iovec iov = { from, size };
 
-	if (syscall(__NR_io_uring_register, taker->ring.fd,
-		    IORING_REGISTER_BUFFERS, &iov, 1))
+	if (ring_register(taker->ring.fd, IORING_REGISTER_BUFFERS, &iov, 1))
 		return errno == EOPNOTSUPP || errno == EINVAL ? 0 : -1;
-	if (write_registered(taker, from, size) != (ssize_t)size)
+	if (write_registered(taker, from, size) != (int)size)
 		complain();
 	look(taker, pread(taker->file, taker->buf, size, 0));
-	if (syscall(__NR_io_uring_register, taker->ring.fd,
-		    IORING_UNREGISTER_BUFFERS, NULL, 0))
+	if (ring_register(taker->ring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0))
 		complain();
 	return size;
 }

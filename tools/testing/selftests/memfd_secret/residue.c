@@ -15,7 +15,6 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
-#include <linux/io_uring.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -26,10 +25,11 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
-#include "host.h"
 #include "fd_passing.h"
+#include "host.h"
 #include "inject.h"
 #include "kcore.h"
+#include "ring.h"
 
 #define PAGES 64
 #define MANY 1024
@@ -385,13 +385,12 @@ TEST_F(nothing_is_left, behind_an_inotify_watch_and_an_O_PATH_descriptor)
 TEST_F(nothing_is_left, of_a_file_that_a_ring_had)
 {
 	struct io_uring_params params = { };
-	int ring = syscall(__NR_io_uring_setup, 1, &params), fd;
+	int ring = ring_descriptor(&params), fd;
 
 	if (ring < 0)
 		SKIP(return, "kernel without IO_URING");
 	fd = filled_file(PAGES, NULL);
-	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring,
-			     IORING_REGISTER_FILES, &fd, 1));
+	ASSERT_EQ(0, ring_register(ring, IORING_REGISTER_FILES, &fd, 1));
 	close(fd);
 	EXPECT_EQ(keys_in(PAGES), host_search(&secret.key));
 	close(ring);
