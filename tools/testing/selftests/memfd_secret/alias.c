@@ -345,7 +345,6 @@ static void test_kernel_image(void)
 
 int main(void)
 {
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	int fd = memfd_secret(0);
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -354,7 +353,7 @@ int main(void)
 		ksft_exit_skip("memfd_secret: %m\n");
 	close(fd);
 	page_size = getpagesize();
-	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
+	if (limit_locked(RLIM_INFINITY))
 		ksft_print_msg("RLIMIT_MEMLOCK: %m\n");
 
 	ksft_set_plan(6);

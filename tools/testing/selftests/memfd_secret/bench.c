@@ -734,7 +734,6 @@ static void say_where(void)
 
 int main(void)
 {
-	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	struct memory before;
 
 	page_size = sysconf(_SC_PAGESIZE);
@@ -742,7 +741,7 @@ int main(void)
 	is_short = getenv("SHORT");
 	say_where();
 	/* Newer kernels hold root to it, too, and send SIGBUS beyond. */
-	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
+	if (limit_locked(RLIM_INFINITY))
 		die("setrlimit");
 	pin_to(0);
 	warm_up();

@@ -313,12 +313,11 @@ static char *make_plain(void)
 
 FIXTURE_SETUP(stack)
 {
-	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	int type = variant->software_event == TRACEPOINT ?
 		   BPF_PROG_TYPE_RAW_TRACEPOINT : BPF_PROG_TYPE_PERF_EVENT;
 	size_t i, n = 0;
 
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, limit_locked(RLIM_INFINITY));
 	self->plain = make_plain();
 	ASSERT_NE(MAP_FAILED, (void *)self->plain);
 	ASSERT_TRUE(make_secrets(self->secret));

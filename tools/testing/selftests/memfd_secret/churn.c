@@ -162,12 +162,11 @@ static pid_t start(int (*work)(int number, time_t end), int number, time_t end)
 
 TEST(secrets_are_safe_while_blocks_come_and_go)
 {
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	time_t end = now() + seconds();
 	pid_t pid[WORKERS + 2];
 	size_t i;
 
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, limit_locked(RLIM_INFINITY));
 	for (i = 0; i < WORKERS; i++)
 		pid[i] = start(use_secrets, i, end);
 	pid[WORKERS] = start(shrink, 0, end);

@@ -104,10 +104,8 @@ FIXTURE(direct_map) {
 
 FIXTURE_SETUP(direct_map)
 {
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1024, 1024 }));
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, limit_locked(RLIM_INFINITY));
 }
 
 FIXTURE_TEARDOWN(direct_map)

@@ -105,9 +105,7 @@ FIXTURE(pool) {
 
 FIXTURE_SETUP(pool)
 {
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, limit_locked(RLIM_INFINITY));
 	ASSERT_EQ(0, secret_kb());
 	ASSERT_TRUE(give_spare_memory_back());
 }

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -52,6 +53,12 @@ static inline int plain_file(off_t size)
 static inline void *map_shared(int fd, size_t size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+/* Limit what this process and its user may lock without CAP_IPC_LOCK. */
+static inline int limit_locked(rlim_t size)
+{
+	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
 }
 
 #endif /* SELFTEST_SECRETMEM_H */

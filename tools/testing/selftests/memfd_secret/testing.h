@@ -357,12 +357,6 @@ static inline bool frees_unmap(void)
 		strstr(line, "debug_pagealloc=1"));
 }
 
-/* How much memory this process, and this user, may lock without CAP_IPC_LOCK. */
-static inline int limit_locked(size_t size)
-{
-	return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ size, size });
-}
-
 /* The kernel's log, from now on; -1 for an error. */
 static inline int open_log(void)
 {

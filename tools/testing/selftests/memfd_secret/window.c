@@ -281,12 +281,11 @@ static bool all_looks_give(const struct look *look, long error,
 
 FIXTURE_SETUP(window)
 {
-	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	unsigned long limit;
 	char version[256];
 	int map, word;
 
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &unlimited));
+	ASSERT_EQ(0, limit_locked(RLIM_INFINITY));
 	map = create_array(LOOKS * sizeof(struct look));
 	if (map < 0 && errno == ENOSYS)
 		self->missing = "kernel without BPF_SYSCALL";
