@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "clock.h"
+#include "memory_failure.h"
 #include "threads.h"
 
 #define FILTER	"/sys/kernel/debug/hwpoison/corrupt-filter-"
@@ -80,6 +81,122 @@ TEST(page_that_fails_for_a_moment_keeps_no_secret)
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, wrong);
 	write_text(FILTER "enable", "0");
+}
+
+/*
+ * While another thread faults pages in, again and again. Not too often once they
+ * have failed, as each time is a line in the kernel's log.
+ */
+
+struct toucher {
+	int fd;
+	bool written;
+	int failures;
+};
+
+static void touch_mapping(struct toucher *toucher, char *p)
+{
+	char *victim = p + VICTIM * page_size;
+	int sig = probe_read(victim);
+
+	if (sig && !has_failed(sig, victim))
+		complain();
+	/* What has failed once has failed for good. */
+	if (!sig && toucher->failures)
+		complain();
+	toucher->failures += !!sig;
+	if (!rest_is_whole(p, toucher->written))
+		complain();
+}
+
+static void *touch_again_and_again(void *arg)
+{
+	struct toucher *toucher = arg;
+	char *p;
+
+	while (!stopped() && toucher->failures < 10) {
+		p = map_shared(toucher->fd, PAGES * page_size);
+		if (p == MAP_FAILED) {
+			complain();
+			break;
+		}
+		touch_mapping(toucher, p);
+		munmap(p, PAGES * page_size);
+	}
+	return NULL;
+}
+
+TEST_F(failure, access_by_threads_at_once_gives_SIGBUS)
+{
+	struct toucher toucher = {
+		.fd = self->fd, .written = variant->written,
+	};
+	pthread_t thread;
+
+	if (!self->there)
+		SKIP(return, "kernel without HWPOISON_INJECT");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_again_and_again,
+				    &toucher));
+	usleep(100000);
+	EXPECT_EQ(0, fail_frame(self->frame));
+	usleep(300000);
+	stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, toucher.failures);
+	EXPECT_EQ(0, wrong);
+	EXPECT_TRUE(fails_to_read(self->victim));
+}
+
+/* A block's frames are used one after the other: that of the next file of one page. */
+#define BLOCK_FRAMES	512
+
+static unsigned long long next_frame;
+
+static void *make_files(void *unused)
+{
+	unsigned long long frame, before = 0;
+	char *p;
+	int sig;
+
+	while (!stopped()) {
+		p = map_secret(page_size);
+		sig = probe_read(p);
+		if (sig && !has_failed(sig, p))
+			complain();
+		frame = page_frame(p);
+		if (frame == before + 1 && (frame + 1) % BLOCK_FRAMES)
+			__atomic_store_n(&next_frame, frame + 1, __ATOMIC_SEQ_CST);
+		munmap(p, page_size);
+		before = frame;
+	}
+	return NULL;
+}
+
+TEST(page_that_fails_on_its_way_in_or_out_of_a_file_does_no_harm)
+{
+	struct sigaction action = {
+		.sa_sigaction = failure_handler, .sa_flags = SA_SIGINFO,
+	};
+	unsigned long long frame;
+	pthread_t thread;
+	long n = 0;
+
+	if (access(HWPOISON "corrupt-pfn", W_OK))
+		SKIP(return, "kernel without HWPOISON_INJECT");
+	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, make_files, NULL));
+	while (n < races() / 50 && !wrong) {
+		frame = __atomic_exchange_n(&next_frame, 0, __ATOMIC_SEQ_CST);
+		if (frame) {
+			/* It may be in use, or free again by now. */
+			fail_frame(frame);
+			n++;
+		}
+		usleep(rand() % 100);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, wrong);
 }
 
 TEST_HARNESS_MAIN

@@ -4,11 +4,7 @@
  * first. Over the limit the kernel kills, and says so in its log.
  */
 #define _GNU_SOURCE
-#include "testing.h"
-
-#include <sys/mount.h>
-#include <sys/stat.h>
-
+#include "cgroup.h"
 #include "inject.h"
 
 #define MB (1024 * 1024L)
@@ -18,18 +14,9 @@
 
 FIXTURE(group) {
 	bool there;
-	char root[32];
-	char dir[48];
+	struct cgroup group;
 	int fd;
 };
-
-static bool write_in(const char *dir, const char *name, const char *text)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return !write_text(path, text);
-}
 
 static long read_number(const char *dir, const char *name)
 {
@@ -43,14 +30,9 @@ FIXTURE_SETUP(group)
 {
 	char limit[32];
 
-	strcpy(self->root, "/tmp/cgroupXXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->root));
-	sprintf(self->dir, "%s/secret", self->root);
 	sprintf(limit, "%ld", LIMIT);
-	self->there = !mount("none", self->root, "cgroup2", 0, NULL) &&
-		write_in(self->root, "cgroup.subtree_control", "+memory") &&
-		!mkdir(self->dir, 0700) &&
-		write_in(self->dir, "memory.max", limit);
+	self->there = cgroup_create(&self->group) &&
+		write_in(self->group.dir, "memory.max", limit);
 	self->fd = secret_file(8 * LIMIT);
 	ASSERT_LE(0, self->fd);
 }
@@ -58,9 +40,7 @@ FIXTURE_SETUP(group)
 FIXTURE_TEARDOWN(group)
 {
 	close(self->fd);
-	rmdir(self->dir);
-	umount2(self->root, MNT_DETACH);
-	rmdir(self->root);
+	cgroup_destroy(&self->group);
 }
 
 /* Touches @size bytes in a child that belongs to the group. */
@@ -103,12 +83,12 @@ TEST_F(group, is_charged_as_long_as_the_file_lives)
 {
 	if (!self->there)
 		SKIP(return, "kernel without MEMCG");
-	EXPECT_GT(SLACK, read_number(self->dir, "memory.current"));
-	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, false));
-	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
-	EXPECT_GT(LIMIT / 2 + SLACK, read_number(self->dir, "memory.current"));
+	EXPECT_GT(SLACK, read_number(self->group.dir, "memory.current"));
+	EXPECT_EQ(0, touch_in_group(self->group.dir, self->fd, LIMIT / 2, false));
+	EXPECT_LE(LIMIT / 2, read_number(self->group.dir, "memory.current"));
+	EXPECT_GT(LIMIT / 2 + SLACK, read_number(self->group.dir, "memory.current"));
 	close(self->fd);
-	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+	EXPECT_GT(SLACK, charge_after_a_while(self->group.dir));
 }
 
 TEST_F(group, is_not_charged_for_what_others_touched)
@@ -119,8 +99,8 @@ TEST_F(group, is_not_charged_for_what_others_touched)
 		SKIP(return, "kernel without MEMCG");
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	fill(p, LIMIT / 2, 2);
-	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, false));
-	EXPECT_GT(SLACK, read_number(self->dir, "memory.current"));
+	EXPECT_EQ(0, touch_in_group(self->group.dir, self->fd, LIMIT / 2, false));
+	EXPECT_GT(SLACK, read_number(self->group.dir, "memory.current"));
 }
 
 TEST_F(group, is_killed_over_its_limit)
@@ -130,8 +110,8 @@ TEST_F(group, is_killed_over_its_limit)
 	if (!self->there)
 		SKIP(return, "kernel without MEMCG");
 	EXPECT_EQ(128 + SIGKILL,
-		  touch_in_group(self->dir, self->fd, 4 * LIMIT, false));
-	EXPECT_GE(LIMIT, read_number(self->dir, "memory.current"));
+		  touch_in_group(self->group.dir, self->fd, 4 * LIMIT, false));
+	EXPECT_GE(LIMIT, read_number(self->group.dir, "memory.current"));
 
 	/* What the dead one left is whole, and goes with the file. */
 	p = map_shared(self->fd, LIMIT / 2);
@@ -140,7 +120,7 @@ TEST_F(group, is_killed_over_its_limit)
 	EXPECT_TRUE(is_filled(p + LIMIT / 2 - page_size, 64, 1));
 	munmap(p, LIMIT / 2);
 	close(self->fd);
-	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+	EXPECT_GT(SLACK, charge_after_a_while(self->group.dir));
 }
 
 TEST_F(group, gets_EFAULT_or_is_killed_in_a_system_call)
@@ -149,14 +129,14 @@ TEST_F(group, gets_EFAULT_or_is_killed_in_a_system_call)
 
 	if (!self->there)
 		SKIP(return, "kernel without MEMCG");
-	status = touch_in_group(self->dir, self->fd, 4 * LIMIT, true);
+	status = touch_in_group(self->group.dir, self->fd, 4 * LIMIT, true);
 	EXPECT_TRUE(status == 128 + SIGKILL || status == 2);
-	EXPECT_GE(LIMIT, read_number(self->dir, "memory.current"));
+	EXPECT_GE(LIMIT, read_number(self->group.dir, "memory.current"));
 	close(self->fd);
-	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+	EXPECT_GT(SLACK, charge_after_a_while(self->group.dir));
 
 	self->fd = secret_file(LIMIT);
-	EXPECT_EQ(0, touch_in_group(self->dir, self->fd, LIMIT / 2, true));
+	EXPECT_EQ(0, touch_in_group(self->group.dir, self->fd, LIMIT / 2, true));
 }
 
 /* In the call itself, and what it allocated until then does not stay. */
@@ -170,10 +150,10 @@ TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 		SKIP(return, "kernel without MEMCG");
 	pid = fork();
 	if (!pid)
-		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		_exit(!write_in(self->group.dir, "cgroup.procs", "0") ? 1 :
 		      fallocate(self->fd, 0, 0, 4 * LIMIT) ? 2 : 0);
 	EXPECT_EQ(128 + SIGKILL, wait_status(pid));
-	EXPECT_GT(SLACK, charge_after_a_while(self->dir));
+	EXPECT_GT(SLACK, charge_after_a_while(self->group.dir));
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_EQ(0, st.st_blocks);
 	EXPECT_EQ(8 * LIMIT, st.st_size);
@@ -183,10 +163,10 @@ TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 	/* What fits is allocated, and charged to the group. */
 	pid = fork();
 	if (!pid)
-		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		_exit(!write_in(self->group.dir, "cgroup.procs", "0") ? 1 :
 		      fallocate(self->fd, 0, 0, LIMIT / 2) ? 2 : 0);
 	EXPECT_EQ(0, wait_status(pid));
-	EXPECT_LE(LIMIT / 2, read_number(self->dir, "memory.current"));
+	EXPECT_LE(LIMIT / 2, read_number(self->group.dir, "memory.current"));
 }
 
 /* Its mapping is gone when the call fails, but the page is there. */
@@ -200,7 +180,7 @@ TEST_F(group, keeps_the_charge_of_a_page_touched_during_fallocate)
 		SKIP(return, "kernel without MEMCG");
 	pid = fork();
 	if (!pid)
-		_exit(!write_in(self->dir, "cgroup.procs", "0") ? 1 :
+		_exit(!write_in(self->group.dir, "cgroup.procs", "0") ? 1 :
 		      fallocate(self->fd, 0, 0, 4 * LIMIT) ? 2 : 0);
 	do {
 		ASSERT_EQ(0, fstat(self->fd, &st));

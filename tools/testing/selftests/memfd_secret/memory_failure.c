@@ -8,139 +8,27 @@
  * one that can not be read in the direct map, so other tests come first.
  */
 #define _GNU_SOURCE
-#include "threads.h"
+#include "cgroup.h"
 #include "inject.h"
+#include "memory_failure.h"
 
-#include <linux/mempolicy.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE 101
 #endif
 
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
 #define OFFLINE		"/sys/devices/system/memory/"
 #define LOST_KB		"HardwareCorrupted"
 #define KPF_HWPOISON	19
 #define KPF_BUDDY	10
 #define KPF_UPTODATE	3
 
-#define PAGES	64
-#define VICTIM	30
 #define NEW_PAGES	4096
-
-enum { SECRET = 1, PLAIN };
-
-/* What came with the last signal of a probe. */
-static __thread siginfo_t last;
-
-static void failure_handler(int sig, siginfo_t *info, void *context)
-{
-	last = *info;
-	probe_handler(sig);
-}
-
-/* A secret file of which one page is going to fail, and ordinary memory. */
-FIXTURE(failure) {
-	bool there;
-	size_t size;
-	int fd;
-	char *mem;
-	char *victim;
-	char *plain;
-	unsigned long long frames[PAGES];
-	unsigned long long frame;	/* of the victim */
-};
-
-FIXTURE_VARIANT(failure) {
-	bool written;
-};
-
-FIXTURE_VARIANT_ADD(failure, written) { .written = true };
-FIXTURE_VARIANT_ADD(failure, read) { };
-
-FIXTURE_SETUP(failure)
-{
-	struct sigaction action = {
-		.sa_sigaction = failure_handler, .sa_flags = SA_SIGINFO,
-	};
-	size_t i;
-
-	self->there = !access(HWPOISON "corrupt-pfn", W_OK);
-	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
-
-	self->size = PAGES * page_size;
-	self->fd = secret_file(self->size);
-	self->mem = map_shared(self->fd, self->size);
-	self->plain = map_plain(page_size);
-	ASSERT_NE(MAP_FAILED, (void *)self->mem);
-	ASSERT_NE(MAP_FAILED, (void *)self->plain);
-	if (variant->written)
-		fill(self->mem, self->size, SECRET);
-	for (i = 0; i < PAGES; i++) {
-		ASSERT_EQ(0, probe_read(self->mem + i * page_size));
-		self->frames[i] = page_frame(self->mem + i * page_size);
-	}
-	self->victim = self->mem + VICTIM * page_size;
-	self->frame = self->frames[VICTIM];
-	ASSERT_NE(0, self->frame);
-	fill(self->plain, page_size, PLAIN);
-}
-
-FIXTURE_TEARDOWN(failure)
-{
-	munmap(self->mem, self->size);
-	close(self->fd);
-}
-
-/* 0, or the error number that writing @number to the file gave. */
-static int write_number(const char *path, unsigned long long number)
-{
-	char text[32];
-
-	sprintf(text, "%#llx", number);
-	return write_text(path, text) ? errno : 0;
-}
-
-static int fail_frame(unsigned long long frame)
-{
-	return write_number(HWPOISON "corrupt-pfn", frame);
-}
 
 static int unfail_frame(unsigned long long frame)
 {
 	return write_number(HWPOISON "unpoison-pfn", frame);
-}
-
-/* Does a probe, of which @sig came, say that the memory at @p has failed? */
-static bool has_failed(int sig, const void *p)
-{
-	return sig == SIGBUS && last.si_code == BUS_MCEERR_AR &&
-	       last.si_addr == p && 1UL << last.si_addr_lsb == page_size;
-}
-
-static bool fails_to_read(const char *p)
-{
-	return has_failed(probe_read(p), p);
-}
-
-static bool fails_to_write(char *p)
-{
-	return has_failed(probe_write(p, 1), p);
-}
-
-/* All pages of @mem but the victim. */
-static bool rest_is_whole(const char *mem, bool written)
-{
-	size_t i;
-
-	for (i = 0; i < PAGES * page_size; i++)
-		if (i / page_size != VICTIM &&
-		    mem[i] != (char)(written ? pattern(SECRET, i) : 0))
-			return false;
-	return true;
 }
 
 static bool whole(const char *mem, bool written)
@@ -323,29 +211,6 @@ TEST_F(failure, process_that_did_not_ask_is_not_told)
  * What becomes of the page
  */
 
-static char direct_map_state(unsigned long long frame)
-{
-	int fd = open(DIRECT_MAP, O_RDONLY | O_CLOEXEC);
-	char state = 0;
-
-	if (fd >= 0 && pread(fd, &state, 1, frame) != 1)
-		state = 0;
-	close(fd);
-	return state;
-}
-
-static bool frame_has_flag(unsigned long long frame, int flag)
-{
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	unsigned long long flags = 0;
-
-	if (fd >= 0 && pread(fd, &flags, sizeof(flags),
-			     frame * sizeof(flags)) != sizeof(flags))
-		flags = 0;
-	close(fd);
-	return flags >> flag & 1;
-}
-
 /*
  * Which of the file's frames does new memory have? It is of the same kind, so it
  * comes from the same lists of free pages; and page by page, as what is left of a
@@ -508,20 +373,15 @@ static bool are_dying(const char *root, int number)
 
 TEST_F(failure, no_group_is_charged_for_a_lost_page)
 {
-	char root[] = "/tmp/cgroupXXXXXX", path[64];
+	struct cgroup group;
 	int dying;
 	pid_t pid;
 
 	if (!self->there)
 		SKIP(return, "kernel without HWPOISON_INJECT");
-	ASSERT_NE(NULL, mkdtemp(root));
-	sprintf(path, "%s/cgroup.subtree_control", root);
-	if (mount("none", root, "cgroup2", 0, NULL) ||
-	    write_text(path, "+memory"))
+	if (!cgroup_create(&group))
 		SKIP(return, "kernel without MEMCG");
-	dying = dying_groups(root);
-	sprintf(path, "%s/group", root);
-	ASSERT_EQ(0, mkdir(path, 0700));
+	dying = dying_groups(group.root);
 
 	/* Other pages of another file: this one's are charged already. */
 	close_file(self);
@@ -529,8 +389,7 @@ TEST_F(failure, no_group_is_charged_for_a_lost_page)
 	self->mem = map_shared(self->fd, self->size);
 	pid = fork();
 	if (!pid) {
-		strcat(path, "/cgroup.procs");
-		if (write_text(path, "0"))
+		if (!write_in(group.dir, "cgroup.procs", "0"))
 			_exit(1);
 		if (variant->written)
 			fill(self->mem, self->size, SECRET);
@@ -539,13 +398,50 @@ TEST_F(failure, no_group_is_charged_for_a_lost_page)
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_EQ(0, probe_read(self->victim));
 	EXPECT_EQ(0, fail_frame(page_frame(self->victim)));
-	ASSERT_EQ(0, rmdir(path));
-	EXPECT_EQ(dying + 1, dying_groups(root));
+	ASSERT_EQ(0, rmdir(group.dir));
+	EXPECT_EQ(dying + 1, dying_groups(group.root));
 
 	close_file(self);
-	EXPECT_TRUE(are_dying(root, dying));
-	umount2(root, MNT_DETACH);
-	rmdir(root);
+	EXPECT_TRUE(are_dying(group.root, dying));
+	cgroup_destroy(&group);
+}
+
+/* In no file: it is off the direct map, for the next secret. */
+TEST(spare_page_that_fails_is_not_used)
+{
+	char *p = map_secret(page_size);
+	const size_t size = 512 * page_size;
+	unsigned long long frame;
+	long before;
+	size_t i;
+
+	if (access(HWPOISON "corrupt-pfn", W_OK))
+		SKIP(return, "kernel without HWPOISON_INJECT");
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_TRUE(give_spare_memory_back());
+	before = secret_kb();
+	p[0] = 1;
+	frame = page_frame(p);
+	ASSERT_NE(0, frame);
+	munmap(p, page_size);
+	ASSERT_LT(0, spare_kb());
+
+	/* That is an error: nobody knows the page. */
+	fail_frame(frame);
+	EXPECT_TRUE(frame_has_flag(frame, KPF_HWPOISON));
+	p = map_secret(size);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	for (i = 0; i < size; i += page_size) {
+		p[i] = 1;
+		EXPECT_NE(frame, page_frame(p + i));
+	}
+	munmap(p, size);
+
+	/* It stays where it is, and counts. */
+	EXPECT_TRUE(give_spare_memory_back());
+	EXPECT_EQ(before + (long)(page_size >> 10), secret_kb());
+	if (!access(DIRECT_MAP, R_OK))
+		EXPECT_EQ('-', direct_map_state(frame));
 }
 
 /*
@@ -607,269 +503,6 @@ TEST_F(failure, soft_offline_page_does_not_move_it)
 				  frame * page_size));
 	EXPECT_NE(frame, page_frame(self->plain));
 	EXPECT_TRUE(is_filled(self->plain, page_size, PLAIN));
-}
-
-/*
- * While another thread faults pages in, again and again. Not too often once they
- * have failed, as each time is a line in the kernel's log.
- */
-
-struct toucher {
-	int fd;
-	bool written;
-	int failures;
-};
-
-static void touch_mapping(struct toucher *toucher, char *p)
-{
-	char *victim = p + VICTIM * page_size;
-	int sig = probe_read(victim);
-
-	if (sig && !has_failed(sig, victim))
-		complain();
-	/* What has failed once has failed for good. */
-	if (!sig && toucher->failures)
-		complain();
-	toucher->failures += !!sig;
-	if (!rest_is_whole(p, toucher->written))
-		complain();
-}
-
-static void *touch_again_and_again(void *arg)
-{
-	struct toucher *toucher = arg;
-	char *p;
-
-	while (!stopped() && toucher->failures < 10) {
-		p = map_shared(toucher->fd, PAGES * page_size);
-		if (p == MAP_FAILED) {
-			complain();
-			break;
-		}
-		touch_mapping(toucher, p);
-		munmap(p, PAGES * page_size);
-	}
-	return NULL;
-}
-
-TEST_F(failure, access_by_threads_at_once_gives_SIGBUS)
-{
-	struct toucher toucher = {
-		.fd = self->fd, .written = variant->written,
-	};
-	pthread_t thread;
-
-	if (!self->there)
-		SKIP(return, "kernel without HWPOISON_INJECT");
-	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_again_and_again,
-				    &toucher));
-	usleep(100000);
-	EXPECT_EQ(0, fail_frame(self->frame));
-	usleep(300000);
-	stop = true;
-	pthread_join(thread, NULL);
-	EXPECT_LT(0, toucher.failures);
-	EXPECT_EQ(0, wrong);
-	EXPECT_TRUE(fails_to_read(self->victim));
-}
-
-/* A block's frames are used one after the other: that of the next file of one page. */
-#define BLOCK_FRAMES	512
-
-static unsigned long long next_frame;
-
-static void *make_files(void *unused)
-{
-	unsigned long long frame, before = 0;
-	char *p;
-	int sig;
-
-	while (!stopped()) {
-		p = map_secret(page_size);
-		sig = probe_read(p);
-		if (sig && !has_failed(sig, p))
-			complain();
-		frame = page_frame(p);
-		if (frame == before + 1 && (frame + 1) % BLOCK_FRAMES)
-			__atomic_store_n(&next_frame, frame + 1, __ATOMIC_SEQ_CST);
-		munmap(p, page_size);
-		before = frame;
-	}
-	return NULL;
-}
-
-TEST(page_that_fails_on_its_way_in_or_out_of_a_file_does_no_harm)
-{
-	struct sigaction action = {
-		.sa_sigaction = failure_handler, .sa_flags = SA_SIGINFO,
-	};
-	unsigned long long frame;
-	pthread_t thread;
-	long n = 0;
-
-	if (access(HWPOISON "corrupt-pfn", W_OK))
-		SKIP(return, "kernel without HWPOISON_INJECT");
-	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, make_files, NULL));
-	while (n < races() / 50 && !wrong) {
-		frame = __atomic_exchange_n(&next_frame, 0, __ATOMIC_SEQ_CST);
-		if (frame) {
-			/* It may be in use, or free again by now. */
-			fail_frame(frame);
-			n++;
-		}
-		usleep(rand() % 100);
-	}
-	stop = true;
-	pthread_join(thread, NULL);
-	EXPECT_EQ(0, wrong);
-}
-
-/*
- * A block of memory that goes offline and comes back comes back with all of its
- * pages, whatever happened to them before.
- */
-
-#define NODE	1
-
-static bool set_block(long block, const char *state)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), OFFLINE "memory%ld/state", block);
-	return !write_text(path, state);
-}
-
-static long block_pages(void)
-{
-	char text[32];
-
-	if (read_text(OFFLINE "block_size_bytes", text, sizeof(text)))
-		return -1;
-	return strtoul(text, NULL, 16) / page_size;
-}
-
-/* The last one of the node that can be taken offline, -1 if there is none. */
-static long find_block(void)
-{
-	char path[80];
-	long block;
-
-	for (block = 255; block >= 0; block--) {
-		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/memory%ld",
-			 NODE, block);
-		if (!access(path, F_OK) && set_block(block, "offline"))
-			break;
-	}
-	/* Back it comes to the end of the lists of free pages. */
-	return block >= 0 && set_block(block, "online_kernel") ? block : -1;
-}
-
-static long node_free_kb(void)
-{
-	char text[256], *found;
-
-	if (read_text("/sys/devices/system/node/node1/meminfo", text,
-		      sizeof(text)))
-		return -1;
-	found = strstr(text, "MemFree:");
-	return found ? atol(found + strlen("MemFree:")) : -1;
-}
-
-/* Only these pages are to be from the node, not what the kernel needs for them. */
-static bool take_from_node(char *p, size_t size)
-{
-	const unsigned long node = 1UL << NODE;
-	size_t i;
-
-	if (p == MAP_FAILED ||
-	    syscall(SYS_mbind, p, size, MPOL_BIND, &node, sizeof(node) * 8, 0))
-		return false;
-	for (i = 0; i < size; i += page_size)
-		if (probe_write(p + i, 1))
-			return false;
-	return true;
-}
-
-/*
- * A secret page in the block that came online last. First all but half of its
- * size is taken from the node, then some secret memory, as there may be memory
- * elsewhere that is kept for pages that can not be moved.
- */
-static char *take_from_block(void)
-{
-	size_t left = block_pages() / 2 * page_size;
-	size_t size = node_free_kb() * 1024 - left;
-	size_t more = NEW_PAGES * page_size;
-	char *plain = map_plain(size), *secrets = map_secret(more);
-	char *page = map_secret(page_size);
-
-	if (!take_from_node(plain, size) || !take_from_node(secrets, more) ||
-	    !take_from_node(page, page_size))
-		page = MAP_FAILED;
-	munmap(plain, size);
-	munmap(secrets, more);
-	give_spare_memory_back();
-	return page;
-}
-
-/* In no file: it is off the direct map, for the next secret. */
-TEST(spare_page_that_fails_is_not_used)
-{
-	char *p = map_secret(page_size);
-	const size_t size = 512 * page_size;
-	unsigned long long frame;
-	long before;
-	size_t i;
-
-	if (access(HWPOISON "corrupt-pfn", W_OK))
-		SKIP(return, "kernel without HWPOISON_INJECT");
-	ASSERT_NE(MAP_FAILED, (void *)p);
-	ASSERT_TRUE(give_spare_memory_back());
-	before = secret_kb();
-	p[0] = 1;
-	frame = page_frame(p);
-	ASSERT_NE(0, frame);
-	munmap(p, page_size);
-	ASSERT_LT(0, spare_kb());
-
-	/* That is an error: nobody knows the page. */
-	fail_frame(frame);
-	EXPECT_TRUE(frame_has_flag(frame, KPF_HWPOISON));
-	p = map_secret(size);
-	ASSERT_NE(MAP_FAILED, (void *)p);
-	for (i = 0; i < size; i += page_size) {
-		p[i] = 1;
-		EXPECT_NE(frame, page_frame(p + i));
-	}
-	munmap(p, size);
-
-	/* It stays where it is, and counts. */
-	EXPECT_TRUE(give_spare_memory_back());
-	EXPECT_EQ(before + (long)(page_size >> 10), secret_kb());
-	if (!access(DIRECT_MAP, R_OK))
-		EXPECT_EQ('-', direct_map_state(frame));
-}
-
-TEST(memory_with_a_page_that_failed_does_not_go_offline)
-{
-	long block = find_block();
-	unsigned long long frame;
-	char *page;
-
-	if (access(HWPOISON "corrupt-pfn", W_OK))
-		SKIP(return, "kernel without HWPOISON_INJECT");
-	if (block < 0)
-		SKIP(return, "no memory of another node can go offline");
-	page = take_from_block();
-	ASSERT_NE(MAP_FAILED, (void *)page);
-	frame = page_frame(page);
-	ASSERT_EQ(block, (long)frame / block_pages());
-
-	EXPECT_EQ(0, fail_frame(frame));
-	EXPECT_FALSE(set_block(block, "offline"));
-	munmap(page, page_size);
-	EXPECT_FALSE(set_block(block, "offline"));
 }
 
 TEST_HARNESS_MAIN

@@ -25,6 +25,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
+#include "cgroup.h"
 #include "fd_passing.h"
 #include "host.h"
 #include "inject.h"
@@ -860,38 +861,20 @@ TEST_F(nothing_is_left, though_allocations_failed)
 	}
 }
 
-static bool write_in(const char *dir, const char *name, const char *text)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return !write_text(path, text);
-}
-
-/* A memory cgroup in @root with room for @bytes. */
-static bool make_group(const char *root, char *dir, const char *bytes)
-{
-	sprintf(dir, "%s/residue", root);
-	return !mount("none", root, "cgroup2", 0, NULL) &&
-		write_in(root, "cgroup.subtree_control", "+memory") &&
-		!mkdir(dir, 0700) && write_in(dir, "memory.max", bytes);
-}
-
 /* The kernel says in its log that it kills them. */
 TEST_F(nothing_is_left, of_owners_over_the_limit_of_their_cgroup)
 {
-	char root[] = "/tmp/cgroupXXXXXX", dir[32];
+	struct cgroup group;
 	pid_t owner;
 	char *p;
 	int n;
 
-	ASSERT_NE(NULL, mkdtemp(root));
-	if (!make_group(root, dir, "4M"))
+	if (!cgroup_create(&group) || !write_in(group.dir, "memory.max", "4M"))
 		SKIP(return, "kernel without MEMCG");
 	for (n = 0; n < 2; n++) {
 		owner = fork_owner();
 		if (!owner) {
-			check(write_in(dir, "cgroup.procs", "0"));
+			check(write_in(group.dir, "cgroup.procs", "0"));
 			if (n)
 				fork_owner();
 			filled_file(4 * MANY, &p);
@@ -900,9 +883,7 @@ TEST_F(nothing_is_left, of_owners_over_the_limit_of_their_cgroup)
 		EXPECT_EQ(128 + SIGKILL, wait_status(owner));
 		ASSERT_TRUE(all_children_are_gone());
 	}
-	rmdir(dir);
-	umount2(root, MNT_DETACH);
-	rmdir(root);
+	cgroup_destroy(&group);
 }
 
 int main(int argc, char **argv)

@@ -347,6 +347,42 @@ static inline unsigned long long page_frame(const void *p)
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
+/* What /proc/kpageflags has of page frame @frame; false if it cannot be read. */
+static inline bool read_page_flags(unsigned long long frame,
+				   unsigned long long *flags)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && pread(fd, flags, sizeof(*flags),
+				   frame * sizeof(*flags)) == sizeof(*flags);
+
+	close(fd);
+	return ok;
+}
+
+static inline bool frame_has_flag(unsigned long long frame, int flag)
+{
+	unsigned long long flags;
+
+	return read_page_flags(frame, &flags) && flags >> flag & 1;
+}
+
+/*
+ * How the direct map has page frame @frame: 'r' if the kernel can read it, '-' if
+ * not, 0 without DEBUG_SECRETMEM.
+ */
+static inline char direct_map_state(unsigned long long frame)
+{
+	int fd = open(DIRECT_MAP, O_RDONLY | O_CLOEXEC);
+	char state = 0;
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &state, 1, frame) != 1)
+		state = 0;
+	close(fd);
+	return state;
+}
+
 /* Such a kernel takes free pages off the direct map as well. */
 static inline bool frees_unmap(void)
 {
