@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whoever takes hold of pages, instead of going through user space's own
- * mapping, gets none of a secret file. Ordinary memory is the control: what is
- * refused here must work there.
+ * Code that takes references to pages, instead of going through user space's
+ * own mapping, gets none of a secret file. Ordinary memory is the control: what
+ * is refused here must work there.
  */
 #define _GNU_SOURCE
 #include "ring.h"
@@ -26,8 +26,8 @@
 #define KPF_MLOCKED 33
 
 /*
- * Secret pages in the states that ways to them may tell apart, and an ordinary
- * mapping of the same size.
+ * Secret pages in every state that may matter to an access path, and an
+ * ordinary mapping of the same size.
  */
 FIXTURE(pages) {
 	size_t size;
@@ -211,7 +211,7 @@ static int frames_moved(const char *p)
 	return moved;
 }
 
-/* A node that has memory and is not that of @p; -1 if there is none. */
+/* A node with memory other than that of @p; -1 if there is none. */
 static int other_node(void *p)
 {
 	unsigned long nodes = 0;
@@ -246,7 +246,7 @@ TEST_F(pages, move_pages_does_not_move_them)
 			     MPOL_MF_MOVE_ALL));
 	EXPECT_LT(0, frames_moved(self->plain));
 
-	/* To one node, then to the other: they are on one of the two. */
+	/* To one node, then to the other: the pages are on one of the two. */
 	ASSERT_TRUE(take_frames(self->secret));
 	for (i = 0; i < PAGES; i++)
 		nodes[i] = 0;
@@ -298,7 +298,7 @@ TEST_F(pages, are_on_no_LRU_list)
 	if (access("/proc/kpageflags", R_OK))
 		SKIP(return, "kernel without PROC_PAGE_MONITOR");
 	write_text("/proc/sys/vm/compact_memory", "1");
-	/* What mlockall() populates is not put there either. */
+	/* mlockall() must not put them there either. */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	ASSERT_TRUE(take_frames(self->secret));
 	for (i = 0; i < PAGES; i++) {
@@ -314,7 +314,7 @@ TEST_F(pages, are_on_no_LRU_list)
 
 static void *wake_waiter(void *futex)
 {
-	/* Until there is one to wake. */
+	/* Retry until the waiter sleeps. */
 	while (syscall(SYS_futex, futex, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0)
 	       != 1)
 		usleep(1000);
@@ -337,8 +337,9 @@ TEST(private_futex_works)
 }
 
 /*
- * A child's copy of an area is not locked. Were it dumped as well if that is asked for,
- * it would grow by what is mapped next to it, and the file would not hear of that.
+ * A child's copy of an area is not locked. If it could be made dumpable, it
+ * could grow by merging with an area that is mapped next to it, which the file
+ * would not notice.
  */
 static bool grow(char *mem, int fd)
 {
@@ -393,7 +394,7 @@ FIXTURE_SETUP(tracee)
 	if (!self->pid) {
 		if (variant->grown && !grow(self->area, self->fd))
 			_exit(1);
-		/* So that the child has the page in its page tables, too. */
+		/* So that the child has the page in its page tables. */
 		probe_read(self->secret);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);
@@ -513,8 +514,8 @@ static int count_in_file(const char *path, unsigned int seed)
 }
 
 /*
- * Crashes a child with all memory that can be dumped to be dumped. It makes @mem, if
- * there is one, grow before.
+ * Crash a child that has asked for all its memory to be dumped. If @mem is not
+ * NULL, the child grows it first.
  */
 static int dump_core(const char *dir, char *mem, int fd)
 {

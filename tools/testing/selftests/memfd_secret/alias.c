@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * No mapping of the kernel's reads secret memory, whatever frame it got.
+ * No kernel mapping can read secret memory, whichever page frames it uses.
  *
- * All memory that can be had is taken as secret pages, so that also those frames
- * are among them which the kernel has mapped more than once, such as what was
- * freed of its own image. Then all that the kernel can read is searched for
+ * As much memory as possible is taken as secret pages, so that they include
+ * page frames which the kernel has mapped more than once, such as freed parts
+ * of its own image. Then all memory that the kernel can read is searched for
  * them. The control is ordinary memory, which the same search must find.
  *
- * What /proc/kcore shows of the kernel image ends with the image, its last large
- * page may not: the second part looks into the page tables instead.
+ * In /proc/kcore the kernel image ends where the image does, but its last large
+ * page may extend further: the second part of the test looks into the page
+ * tables instead.
  *
- * ALIAS_PERCENT in the environment is how much of all memory must be secret for
- * that to count; 80 if it is not set.
+ * $ALIAS_PERCENT of all memory must be secret for the test to count, default
+ * 80.
  */
 #define _GNU_SOURCE
 #include <stdbool.h>
@@ -41,7 +42,7 @@ enum { CONTROL, SECRET, KINDS };
 
 static size_t page_size;
 
-/* Map @size bytes of a new file, and choose what they will be filled with. */
+/* Map @size bytes of a new file, and choose their contents. */
 static void take(struct memory *memory, int fd, size_t size,
 		 struct kcore_search *search)
 {
@@ -63,17 +64,16 @@ static void take_ordinary(struct memory *memory, size_t size,
 	kcore_fill(search, memory->pages, 0, search->nr_pages);
 }
 
-/* The mapping is the last that holds the file. */
+/* The mapping has the last reference to the file. */
 static void give_back(struct memory *memory)
 {
 	munmap(memory->pages, memory->size);
 }
 
 /*
- * What the kernel has freed of itself are small pieces. The page allocator gives
- * them out to ordinary memory first and to any other last, as that is not
- * movable: so the first ordinary memory keeps their place until all else is
- * taken.
+ * Freed parts of the kernel image are small blocks, which the page allocator
+ * gives to movable allocations first. Occupy them with ordinary memory until
+ * everything else is taken.
  */
 static void take_secret(struct memory *memory, size_t size,
 			struct kcore_search *search)
@@ -96,7 +96,10 @@ static bool holds_all(const struct memory *memory,
 	       memory->size / KCORE_RECORD_SIZE;
 }
 
-/* Migration may leave copies of ordinary pages behind, hence more than there are. */
+/*
+ * Migration may leave copies of ordinary pages behind, so more may be found
+ * than there are.
+ */
 static bool scan(struct kcore_search *search, int nr)
 {
 	struct kcore_scan scan;
@@ -129,13 +132,16 @@ static bool none_found(const struct kcore_search *search)
 	return !search->found && !kcore_where_total(search);
 }
 
-/* Copies of a page are in the direct map as well, so they do not count here. */
+/*
+ * Is all that was found in the direct map? Copies of a page are there as well,
+ * so they do not matter here.
+ */
 static bool one_address(const struct kcore_search *search)
 {
 	return kcore_where_total(search) == search->where[KCORE_DIRECT_MAP];
 }
 
-/* Is all but SLACK_KB of @before free again? It may take a moment. */
+/* Is all but SLACK_KB of @before free again, after a while? */
 static bool free_again(long before)
 {
 	long now = 0;
@@ -220,7 +226,7 @@ struct range {
 	unsigned long end;
 };
 
-/* What is present of the high mapping. */
+/* The present parts of the high mapping. */
 static struct range mapped[1024];
 static int nr_mapped;
 
@@ -247,7 +253,7 @@ static bool read_symbols(unsigned long symbol[SYMBOLS])
 	return nr == SYMBOLS;
 }
 
-/* Add what is present of the high mapping in @path; is there one at all? */
+/* Add the present parts of the high mapping in @path; is there one at all? */
 static bool read_page_tables(const char *path)
 {
 	FILE *f = fopen(path, "r");
@@ -281,7 +287,7 @@ static bool is_mapped(unsigned long start, unsigned long end)
 	return false;
 }
 
-/* @start to @end were freed: is nothing of it mapped? */
+/* @start to @end were freed: is none of it mapped? */
 static bool is_gone(const char *what, unsigned long start, unsigned long end)
 {
 	bool gone = !is_mapped(start, end);
@@ -297,8 +303,8 @@ static unsigned long page_align(unsigned long addr)
 }
 
 /*
- * The list of lock prefixes is kept where the image was patched for one
- * processor and more can come.
+ * The list of lock prefixes is kept if the image was patched for one processor
+ * and more can come.
  */
 static bool smp_locks_freed(void)
 {
@@ -317,7 +323,7 @@ static void test_kernel_image(void)
 				      name);
 		return;
 	}
-	/* User space has tables of its own with page-table isolation. */
+	/* With page table isolation, user space has its own page tables. */
 	read_page_tables(PAGE_TABLES "current_user");
 
 	if (!read_symbols(symbol) || kcore_read_word(symbol[BRK_END], &brk_end)) {
@@ -325,7 +331,10 @@ static void test_kernel_image(void)
 		return;
 	}
 
-	/* The control: what is in use of the image is seen to be mapped. */
+	/*
+	 * The control: parts of the image that are in use are seen to be
+	 * mapped.
+	 */
 	ok = is_mapped(symbol[TEXT_START], symbol[TEXT_START] + page_size) &&
 	     is_mapped(brk_end - 1, brk_end);
 	if (!ok)

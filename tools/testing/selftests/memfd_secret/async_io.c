@@ -40,7 +40,7 @@ FIXTURE_TEARDOWN(ring)
 	EXPECT_TRUE(is_filled(self->secret.mem, page_size, SECRET));
 }
 
-/* The result of @sqe, done with @fd, which may be registered for it. */
+/* The result of @sqe with @fd, which is registered first if @flags say so. */
 static int ring_file(struct ring *ring, unsigned int flags, int fd,
 		     struct io_uring_sqe sqe)
 {
@@ -140,7 +140,7 @@ TEST_F(ring, splices_nothing)
 	EXPECT_EQ(page_size, ring_file(&self->ring, flags, self->plain.fd, in));
 }
 
-/* What has no use for the contents gets the answer that its system call gets. */
+/* Requests that are not about contents get the answer of their system call. */
 TEST_F(ring, answers_as_the_system_calls_do)
 {
 	const struct {

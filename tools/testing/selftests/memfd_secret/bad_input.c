@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls that can not be: each has its error, and changes nothing. As on a memfd, which is
- * the control.
+ * Calls with invalid input: each returns its error and changes nothing, as on a
+ * memfd, which is the control.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -19,7 +19,7 @@
 
 #define PAGES	4
 #define PUNCH	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
-/* Who owns none of the files. */
+/* A user that owns none of the files. */
 #define OTHER	40000
 
 FIXTURE(file) {
@@ -45,7 +45,7 @@ static long charged_kb(int fd)
 	return read_field(path, "charged");
 }
 
-/* Half of it is in the file. */
+/* Half of the mapping is in the file. */
 FIXTURE_SETUP(file)
 {
 	self->size = PAGES * page_size;
@@ -71,7 +71,10 @@ FIXTURE_TEARDOWN(file)
 	EXPECT_EQ(self->charged, charged_kb(self->fd));
 }
 
-/* Of a file, in bytes; on 32 bit the number of a page is the limit. */
+/*
+ * The largest size of a file in bytes; with 32 bits the page index is the
+ * limit.
+ */
 static off_t largest_size(void)
 {
 	return sizeof(long) == 8 ? LLONG_MAX : (off_t)ULONG_MAX * page_size;
@@ -82,7 +85,7 @@ TEST_F(file, has_no_such_size)
 	const struct { off_t size; int error; } sizes[] = {
 		{ -1, EINVAL }, { -(off_t)page_size, EINVAL },
 		{ LLONG_MIN, EINVAL },
-		/* There is no larger one on 64 bit. */
+		/* With 64 bits there is no larger one. */
 		{ sizeof(long) == 8 ? -1 : largest_size() + 1,
 		  sizeof(long) == 8 ? EINVAL : EFBIG },
 		{ sizeof(long) == 8 ? -1 : LLONG_MAX,
@@ -119,7 +122,7 @@ TEST_F(file, has_no_such_range)
 	for (m = 0; m < ARRAY_SIZE(modes); m++) {
 		for (i = 0; i < ARRAY_SIZE(ranges); i++) {
 			error = ranges[i].error;
-			/* A memfd of this kernel zeroes no ranges. */
+			/* A memfd of this kernel does not support this mode. */
 			if (!variant->secret && error == EFBIG &&
 			    modes[m] & FALLOC_FL_ZERO_RANGE)
 				continue;
@@ -160,7 +163,7 @@ static int by_fallocate_behind_the_end(int fd, off_t size)
 	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size);
 }
 
-/* What there is must not be zeroed either. */
+/* Existing contents must not be zeroed either. */
 static int by_zeroing(int fd, off_t size)
 {
 	return fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, size);
@@ -177,7 +180,7 @@ static int (* const ways_to_grow[])(int fd, off_t size) = {
 	by_zeroing, by_zeroing_behind_the_end,
 };
 
-/* By how many of them a file can be made larger: a memfd can not be zeroed. */
+/* How many of them make a file larger: a memfd cannot be zeroed. */
 static size_t nr_ways(bool secret)
 {
 	return ARRAY_SIZE(ways_to_grow) - (secret ? 0 : 2);
@@ -215,7 +218,7 @@ TEST_F(file, is_not_larger_than_a_file_may_be)
 	}
 }
 
-/* It has become smaller and is still too large. */
+/* It gets smaller, but stays larger than the limit. */
 TEST_F(file, can_be_cut_though_it_is_larger_than_a_file_may_be)
 {
 	struct rlimit limit = { page_size, page_size };
@@ -321,7 +324,7 @@ TEST_F(file, has_a_mapping_that_takes_no_such_advice)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-1, madvise(self->mem, page_size, MADV_WIPEONFORK));
 	EXPECT_EQ(EINVAL, errno);
-	/* Locked memory is not given up, and nothing else has to be looked up again. */
+	/* Locked memory can be neither discarded nor invalidated. */
 	EXPECT_EQ(variant->secret ? -1 : 0,
 		  madvise(self->mem, self->size, MADV_DONTNEED));
 	if (variant->secret)
@@ -336,7 +339,7 @@ TEST_F(file, has_a_mapping_that_takes_no_such_advice)
 		EXPECT_EQ(EBUSY, errno);
 }
 
-/* What is behind the end of the file is in the mapping. */
+/* The part of the mapping beyond the end of the file. */
 TEST_F(file, has_nothing_to_remove_behind_its_end)
 {
 	EXPECT_EQ(0, madvise(self->mem + self->size, self->size, MADV_REMOVE));
@@ -389,7 +392,10 @@ TEST_F(file, is_not_received_without_a_descriptor_left)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-/* Whoever has no right to the file but the descriptor may do what that is for. */
+/*
+ * A process whose only right to the file is a descriptor may do what
+ * descriptors allow.
+ */
 TEST_F(file, of_another_user_is_not_changed_but_by_its_descriptor)
 {
 	const struct timespec times[2] = { };
@@ -399,7 +405,7 @@ TEST_F(file, of_another_user_is_not_changed_but_by_its_descriptor)
 	sprintf(path, "/proc/self/fd/%d", self->fd);
 	pid = fork();
 	if (!pid) {
-		/* /proc/self is root's otherwise. */
+		/* Otherwise /proc/self belongs to root. */
 		if (setresuid(OTHER, OTHER, OTHER) ||
 		    prctl(PR_SET_DUMPABLE, 1))
 			_exit(1);
@@ -409,7 +415,7 @@ TEST_F(file, of_another_user_is_not_changed_but_by_its_descriptor)
 			_exit(3);
 		if (futimens(self->fd, times) != -1 || errno != EPERM)
 			_exit(4);
-		/* A memfd is everybody's who finds it in /proc. */
+		/* Any user that finds a memfd in /proc may open it. */
 		if (variant->secret &&
 		    (truncate(path, 0) != -1 || errno != EACCES))
 			_exit(5);

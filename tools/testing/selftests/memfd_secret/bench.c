@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What secret memory costs, beside that of memfd_create(2) and locked anonymous
+ * What secret memory costs, compared with memfd_create(2) and locked anonymous
  * memory.
  *
- * The kinds take turns in each round, so that whatever else the machine does
- * meets them all; figures are medians over the rounds. Standard output is CSV:
- * case, kind, bytes, threads, metric, value, unit.
+ * The kinds take turns in each round, so that noise affects all of them alike;
+ * figures are medians over the rounds. Standard output is CSV: case, kind,
+ * bytes, threads, metric, value, unit.
  *
- * SHORT in the environment: little memory and few rounds, to see that all works.
- * Where the direct map is split for secret memory it stays so until the next boot.
+ * $SHORT, if set: little memory and few rounds, only to see that everything
+ * works. Large pages of the direct map that were split for secret memory stay
+ * split until the next boot.
  *
- * Status 0; 1 if something failed; 4 if there is no memfd_secret(2).
+ * Exit status: 0; 1 if something failed; 4 without memfd_secret(2).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,7 +37,7 @@
 #define GIB		(1024 * MIB)
 #define MAX_PAGES	(256 * MIB / (4 * KIB))
 #define STATUS_SKIPPED	4
-/* Rounds of one case end after so long, if one or more are done. */
+/* Stop a case after this time, but not before one full round. */
 #define MAX_SECONDS	10
 
 enum { SECRET, MEMFD, ANON, KINDS };
@@ -51,8 +52,9 @@ static const struct kind {
 };
 
 /*
- * How memory is touched, which is in one file or half in each of two. What the round
- * before has freed is not there any more, unless it may be used again.
+ * How memory is touched, which is in one file or half in each of two. Memory
+ * that the previous round has freed is given back first, unless it may be
+ * reused.
  */
 static const struct test {
 	const char *name;
@@ -79,7 +81,7 @@ static const struct {
 	{ 256 * MIB, 3 },
 };
 
-/* Which of a sample's values, and its quantile over the rounds. */
+/* One value of a sample, and which quantile of it over the rounds. */
 struct metric {
 	const char *name, *unit;
 	int value;
@@ -106,7 +108,7 @@ static const struct metric chase_metric = { "step", "ns", 0, 0.5 };
 static bool is_short;
 static size_t page_size;
 static int cpus;
-/* The pages of a test as they are touched, one after the other. */
+/* The pages of a test in the order in which they are touched. */
 static unsigned int order[MAX_PAGES];
 
 /*
@@ -167,7 +169,9 @@ static void set_order(size_t pages, bool random)
 	}
 }
 
-/* The numbers behind the colon, of all lines with @text, summed; -1 if none. */
+/*
+ * The sum of the numbers after the colon in all lines with @text; -1 if none.
+ */
 static long sum_of_lines(const char *path, const char *text)
 {
 	FILE *file = fopen(path, "re");
@@ -196,7 +200,7 @@ static size_t available(void)
 	return sum_of_lines("/proc/meminfo", "MemAvailable:") * KIB;
 }
 
-/* Calls from CPU to CPU that all CPUs have had so far. */
+/* Function call interrupts of all CPUs so far. */
 static long cross_calls(void)
 {
 	long calls = sum_of_lines("/proc/interrupts", "Function call");
@@ -205,10 +209,10 @@ static long cross_calls(void)
 	return (calls > 0 ? calls : 0) + (flushes > 0 ? flushes : 0);
 }
 
-/* With the pages that CPUs keep at hand, which MemFree does not count. */
+/* Including pages in per-CPU lists, which MemFree does not count. */
 static long free_kb(void)
 {
-	/* Reading it has the counters of all CPUs summed up. */
+	/* Reading stat_refresh folds the per-CPU counters. */
 	sum_of_lines("/proc/sys/vm/stat_refresh", "");
 	return sum_of_lines("/proc/meminfo", "MemFree:") +
 	       sum_of_lines("/proc/zoneinfo", " count:") *
@@ -222,7 +226,9 @@ static char *map_anonymous(size_t size)
 
 	if (p == MAP_FAILED)
 		die("mmap");
-	/* The others come in small pages, too. EINVAL: here are no others. */
+	/*
+	 * Use small pages, as the other kinds do. EINVAL: kernel without THP.
+	 */
 	if (madvise(p, size, MADV_NOHUGEPAGE) && errno != EINVAL)
 		die("madvise");
 	return p;
@@ -270,7 +276,10 @@ static void close_area(const struct area *area)
 		close(area->fd);
 }
 
-/* As it is some time after memory was freed: of secret memory one block is kept. */
+/*
+ * The state some time after memory was freed: one block of secret memory is
+ * kept.
+ */
 static void settle(int kind)
 {
 	FILE *file = fopen("/proc/sys/vm/drop_caches", "we");
@@ -308,12 +317,12 @@ static double *new_samples(int rounds)
 
 	if (!samples)
 		die("malloc");
-	/* Its pages are there before anything is measured. */
+	/* Fault its pages in before anything is measured. */
 	memset(samples, 1, size);
 	return samples;
 }
 
-/* Each kind in turn gives a sample, @max times; prints the metrics of them. */
+/* Take samples of each kind in turn, @max times, and print their metrics. */
 static void take_turns(const char *name, size_t size, int threads, int max,
 		       void (*take)(int kind, const void *arg, double *values),
 		       const void *arg, const struct metric *metrics, int nr_metrics)
@@ -350,7 +359,7 @@ static void take_turns(const char *name, size_t size, int threads, int max,
 struct job {
 	struct area area;
 	size_t first, end;	/* of order[] */
-	bool frees;		/* the area, which the other may touch too */
+	bool frees;		/* the area, which both may touch */
 	int cpu;
 	int threads;
 	double touch[2], free[2];	/* from, to */
@@ -359,7 +368,7 @@ struct job {
 
 static int arrived;
 
-/* No thread sleeps here: waking it would be a call from CPU to CPU. */
+/* No thread sleeps here: waking it would take an interrupt of another CPU. */
 static void meet(int threads)
 {
 	int n = __atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
@@ -442,7 +451,7 @@ static void run_test(int kind, const void *arg, double *values)
 	}
 	run_jobs(jobs, test->threads);
 
-	/* From when both had begun, near enough, until the last had ended. */
+	/* Roughly from when both had begun until the last one ended. */
 	values[TOUCH] = ((last->touch[1] > jobs[0].touch[1] ? last->touch[1] :
 			  jobs[0].touch[1]) - jobs[0].touch[0]) / all;
 	values[FREE] = ((test->files > 1 && last->free[1] > jobs[0].free[1] ?
@@ -549,7 +558,10 @@ static struct memory look_at_memory(void)
 	return memory;
 }
 
-/* How the direct map has grown, and what has not come back after a while. */
+/*
+ * How the direct map has changed, by size of its pages, and how much memory has
+ * not come back after a while.
+ */
 static void emit_growth(const char *name, const char *kind, size_t size,
 			const struct memory *before)
 {
@@ -590,7 +602,7 @@ static void bench_first(void)
 }
 
 /*
- * A bystander, who follows pointers through ordinary memory
+ * A bystander, which follows pointers through ordinary memory
  */
 
 #define CHASE_STEP 256UL
@@ -606,7 +618,10 @@ static struct chase start_chase(void)
 	struct chase chase;
 	size_t i;
 
-	/* The same on kernels and in boots that have a little more or less. */
+	/*
+	 * Round down, so that kernels and boots with slightly different memory
+	 * agree.
+	 */
 	if (size > there / 4 * 3)
 		size = there / 4 * 3 / (64 * MIB) * (64 * MIB);
 	if (!size)
@@ -615,7 +630,7 @@ static struct chase start_chase(void)
 	chase.start = map_anonymous(size);
 	for (i = 0; i < size; i += CHASE_STEP)
 		*(char **)(chase.start + i) = chase.start + i;
-	/* Sattolo's shuffle: one circle through all of it. */
+	/* Sattolo's shuffle: a single cycle through all of it. */
 	for (i = size / CHASE_STEP - 1; i; i--) {
 		char **a = (char **)(chase.start + i * CHASE_STEP);
 		char **b = (char **)(chase.start +
@@ -628,7 +643,7 @@ static struct chase start_chase(void)
 	return chase;
 }
 
-/* Nanoseconds a step. */
+/* Nanoseconds per step. */
 static double follow(const struct chase *chase)
 {
 	double begin = now_ns(), end = begin;
@@ -662,7 +677,7 @@ static void *disturb(void *arg)
 	return NULL;
 }
 
-/* While another CPU touches and frees memory of that kind. */
+/* Follow pointers while another CPU touches and frees memory of that kind. */
 static void follow_beside(int kind, const void *arg, double *values)
 {
 	pthread_t thread;
@@ -695,8 +710,9 @@ static void bench_beside(void)
 }
 
 /*
- * A guest's memory may get memory of the host only when it is first used, which
- * would be the cost of whoever comes first. No need to go through a big machine's.
+ * The host may allocate a guest's memory only when it is first used, and
+ * whichever kind comes first would pay for that. On a large machine a part is
+ * enough.
  */
 static void warm_up(void)
 {
@@ -740,7 +756,10 @@ int main(void)
 	cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	is_short = getenv("SHORT");
 	say_where();
-	/* Newer kernels hold root to it, too, and send SIGBUS beyond. */
+	/*
+	 * Newer kernels apply the limit to root as well, and send SIGBUS beyond
+	 * it.
+	 */
 	if (limit_locked(RLIM_INFINITY))
 		die("setrlimit");
 	pin_to(0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * BPF programs, an instruction at a time: the tests need no compiler for them, and
- * no library.
+ * BPF programs, written instruction by instruction, so that the tests need no
+ * compiler and no library for them.
  */
 #ifndef SELFTEST_BPF_H
 #define SELFTEST_BPF_H
@@ -15,7 +15,10 @@ static inline int bpf(int cmd, union bpf_attr *attr)
 	return syscall(__NR_bpf, cmd, attr, sizeof(*attr));
 }
 
-/* What the kernel does not like in a program it says on standard error. */
+/*
+ * Load a program. If the verifier rejects it, the reason goes to standard
+ * error.
+ */
 static inline int load_program(int type, const struct bpf_insn *insns,
 			       size_t nr)
 {
@@ -29,7 +32,10 @@ static inline int load_program(int type, const struct bpf_insn *insns,
 	int fd = bpf(BPF_PROG_LOAD, &attr);
 
 	if (fd < 0) {
-		/* Not at once: a log that has no room is a failure as well. */
+		/*
+		 * Only now: if the log had no room, that would be an error as
+		 * well.
+		 */
 		attr.log_buf = (uintptr_t)log;
 		attr.log_size = sizeof(log);
 		attr.log_level = 1;
@@ -39,7 +45,7 @@ static inline int load_program(int type, const struct bpf_insn *insns,
 	return fd;
 }
 
-/* Has @program run at each system call, until the descriptor is closed. */
+/* Run @program at each system call, until the descriptor is closed. */
 static inline int attach_to_system_calls(int program)
 {
 	union bpf_attr attr = {
@@ -61,7 +67,7 @@ static inline int attach_to_system_calls(int program)
 #define MOVE_MAP(dst, map) \
 	{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = dst, \
 	  .src_reg = BPF_PSEUDO_MAP_FD, .imm = map }
-/* The address of what is in an array of one element. */
+/* The address of the value in an array of one element. */
 #define MOVE_VALUE(dst, map) \
 	{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = dst, \
 	  .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = map }

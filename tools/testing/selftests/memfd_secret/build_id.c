@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Those who look at a program's stack and code from inside the kernel read the
- * files it has mapped: BPF, to name the file of a return address, and uprobes, to
- * save the instruction they replace. They get nothing of a secret file.
+ * Kernel code that looks at a program's stack and code reads the files it has
+ * mapped: BPF, to name the file of a return address, and uprobes, to save the
+ * instruction they replace. Neither gets anything from a secret file.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -19,13 +19,13 @@
 
 #define UPROBE_TYPE	"/sys/bus/event_source/devices/uprobe/type"
 
-/* How often a stack is looked at, and how many entries of it. */
+/* How often a stack is read, and how many entries of it. */
 #define ROUNDS	20
 #define DEPTH	8
 
 enum { SECRET = 1, PLAIN };
 
-/* The first page of a program, as far as it matters for its build-id. */
+/* The first page of a program, as far as its build-id needs it. */
 struct image {
 	Elf64_Ehdr header;
 	Elf64_Phdr segment;
@@ -88,7 +88,7 @@ static int create_map(int type, int key_size, int flags)
 	return bpf(BPF_MAP_CREATE, &attr);
 }
 
-/* bpf_get_stackid() puts the trace into a map of its own kind. */
+/* bpf_get_stackid() puts the trace into a stack trace map. */
 static int load_stackid(int type, int map)
 {
 	const struct bpf_insn insns[] = {
@@ -106,7 +106,10 @@ static int load_stackid(int type, int map)
 #define ROOM	(-(int)sizeof(struct trace))
 #define WORDS	(sizeof(struct trace) / 8)
 
-/* bpf_get_stack() puts it on the program's stack; from there to a queue. */
+/*
+ * bpf_get_stack() puts it on the program's stack, from where it goes to a
+ * queue.
+ */
 static int load_stack(int type, int map)
 {
 	const struct bpf_insn clear = {
@@ -130,7 +133,10 @@ static int load_stack(int type, int map)
 	struct bpf_insn all[WORDS + ARRAY_SIZE(insns)];
 	size_t i;
 
-	/* A raw tracepoint may not have it filled unless it is clear. */
+	/*
+	 * A raw tracepoint program may pass only initialized memory to the
+	 * helper.
+	 */
 	for (i = 0; i < WORDS; i++) {
 		all[i] = clear;
 		all[i].off = ROOM + (int)i * 8;
@@ -140,8 +146,8 @@ static int load_stack(int type, int map)
 }
 
 /*
- * What makes the kernel look at the stack. Each time the frame pointer is that of
- * a made-up stack.
+ * Events that make the kernel look at the stack. Each time the frame pointer is
+ * that of a made-up stack.
  */
 
 struct frame {
@@ -198,7 +204,7 @@ static void run_on(const struct frame *frame)
 		     : "r12", "memory");
 }
 
-/* Mappings a stack can lead into, and what there is to find them again. */
+/* Mappings that a stack can lead to, and what is needed to find them again. */
 FIXTURE(stack) {
 	int map;
 	int program;
@@ -280,7 +286,9 @@ static bool make_secrets(unsigned long *secret)
 	int fd = secret_file(2 * page_size), other = secret_file(page_size);
 	char *written, *second, *read;
 
-	/* Three pages, so that the first one can go, and is a gap. */
+	/*
+	 * Three pages, so that the first one can be unmapped and leaves a gap.
+	 */
 	written = mmap(NULL, 3 * page_size, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (written == MAP_FAILED ||
@@ -351,7 +359,7 @@ FIXTURE_TEARDOWN(stack)
 	close(self->map);
 }
 
-/* One more trace out of the map; @next is 0 at the beginning. */
+/* Take the next trace from the map; @next is 0 at the beginning. */
 static bool next_trace(int map, bool stackid, int *next, struct trace *trace)
 {
 	union bpf_attr attr = {
@@ -377,7 +385,7 @@ static bool is_address(const struct bpf_stack_build_id *entry,
 	       is_zero(entry->build_id, sizeof(entry->build_id));
 }
 
-/* Lets the program see the stack some times. */
+/* Trigger the program several times. */
 static bool look_at_stack(const struct _test_data_stack *self,
 			  const struct _fixture_variant_stack *variant)
 {
@@ -420,8 +428,8 @@ static bool judge_trace(struct __test_metadata *_metadata,
 }
 
 /*
- * Whenever the kernel can not lock the mappings it names no file, so the control
- * need not be in every trace, but in one; and no trace may have any of the secret.
+ * If the kernel cannot lock the mappings it names no file, so only some trace
+ * has to name the control, but no trace may have anything of the secret.
  */
 TEST_F(stack, names_no_secret_file)
 {
@@ -503,7 +511,7 @@ TEST_F(uprobe, perf_sets_none)
 	EXPECT_EQ(1, count);
 }
 
-/* Makes the event @name, and turns it on: 0, or an error number. */
+/* Create the event @name and enable it: 0, or an error number. */
 static int enable_uprobe(const char *name, const char *path)
 {
 	char text[96];

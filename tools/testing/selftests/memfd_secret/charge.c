@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What files are charged to the user who made them, so that nobody has more secret
- * memory than RLIMIT_MEMLOCK by having it where no process maps it.
+ * A file is charged to the user that made it, so that nobody gets more secret
+ * memory than RLIMIT_MEMLOCK by keeping it where no process maps it.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -17,12 +17,12 @@
 
 #define PAGES 16
 
-/* Each test is a user, of whom there is nothing yet. */
+/* Each test is a user of its own, to whom nothing is charged yet. */
 #define USER	(30000 + getpid())
 
 static bool become(uid_t uid)
 {
-	/* /proc/self is root's otherwise. */
+	/* Otherwise /proc/self belongs to root. */
 	return !setresuid(uid, uid, uid) &&
 	       !prctl(PR_SET_DUMPABLE, 1);
 }
@@ -41,7 +41,7 @@ static void *map_page(int fd, int page)
 		    page * page_size);
 }
 
-/* Maps a page, writes to it and unmaps it: false if that is refused. */
+/* Map a page, write to it and unmap it: false if that is refused. */
 static bool walk_over(int fd, int page)
 {
 	char *p = map_page(fd, page);
@@ -51,7 +51,7 @@ static bool walk_over(int fd, int page)
 	return !probe_write(p, 1) && !munmap(p, page_size);
 }
 
-/* How many pages the user can have beside those there are; a process of its own asks. */
+/* How many more pages the user can have, as found out by a child. */
 static int room(void)
 {
 	pid_t pid = fork();
@@ -121,7 +121,10 @@ TEST_F(charge, stops_a_walk_through_a_file)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_FALSE(walk_over(self->fd, 2 * PAGES));
 	EXPECT_EQ(PAGES, charged_pages(self->fd));
-	/* What was charged once is so for everybody. */
+	/*
+	 * Once charged, pages can be mapped by everybody without a further
+	 * charge.
+	 */
 	p = map_shared(self->fd, self->size);
 	EXPECT_NE(MAP_FAILED, (void *)p);
 	munmap(p, self->size);
@@ -157,13 +160,15 @@ TEST_F(charge, stops_fallocate)
 	EXPECT_EQ(PAGES - 1, charged_pages(self->fd));
 	EXPECT_EQ(0, fallocate(self->fd, 0, 0, self->size));
 	EXPECT_EQ(0, room());
-	/* Pages that go, but not to the end of the file, may be back any time. */
+	/* Punched pages may come back at any time, so the charge stays. */
 	EXPECT_EQ(0, fallocate(self->fd, FALLOC_FL_KEEP_SIZE |
 			       FALLOC_FL_PUNCH_HOLE, 0, self->size));
 	EXPECT_EQ(PAGES, charged_pages(self->fd));
 }
 
-/* Neither for a range that is too large to be added up, nor by first zeroing it. */
+/*
+ * Not even if the range is too large to be added up, or would be zeroed first.
+ */
 TEST_F(charge, stops_fallocate_before_it_does_anything)
 {
 	static const int modes[] = {
@@ -221,7 +226,7 @@ TEST_F(charge, stops_mremap)
 	p = mremap(p, page_size, 2 * page_size, MREMAP_MAYMOVE);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	EXPECT_EQ(2, charged_pages(self->fd));
-	/* Not in place either, nor as a second one. */
+	/* Neither in place nor as a second mapping. */
 	EXPECT_EQ(MAP_FAILED, mremap(p, 2 * page_size, 3 * page_size, 0));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(MAP_FAILED, mremap(p + page_size, 0, 2 * page_size,
@@ -233,7 +238,10 @@ TEST_F(charge, stops_mremap)
 	munmap(p, 3 * page_size);
 }
 
-/* An area of a forked child is not locked, and the kernel merges what is alike. */
+/*
+ * The areas of a forked child are not locked, and the kernel merges areas that
+ * are alike.
+ */
 TEST_F(charge, stops_an_area_that_grows_by_merging)
 {
 	int other = fill_room(PAGES - 1);
@@ -276,7 +284,7 @@ TEST_F(charge, falls_when_the_file_is_cut)
 	ASSERT_EQ(0, ftruncate(self->fd, 3 * page_size + 1));
 	EXPECT_EQ(4, charged_pages(self->fd));
 	EXPECT_EQ(PAGES - 4, room());
-	/* Not as long as it is mapped. */
+	/* The charge does not fall while the file is mapped. */
 	ASSERT_EQ(0, ftruncate(self->fd, self->size));
 	p = map_page(self->fd, 7);
 	ASSERT_NE(MAP_FAILED, (void *)p);
@@ -321,11 +329,14 @@ TEST_F(charge, stops_files_in_the_queue_of_a_socket)
 	EXPECT_EQ(EAGAIN, errno);
 	close(socks[0]);
 	close(socks[1]);
-	/* They end with the queue. */
+	/* They are gone with the queue. */
 	EXPECT_EQ(PAGES, room());
 }
 
-/* Who has no descriptor left can not receive it, and nobody else has it. */
+/*
+ * A process without a free descriptor cannot receive it, and nobody else has
+ * it.
+ */
 TEST_F(charge, ends_with_a_message_that_can_not_be_received)
 {
 	struct rlimit limit;
@@ -385,7 +396,7 @@ TEST(charge_stays_with_the_maker_of_a_file)
 		fd = secret_file(PAGES * page_size);
 		_exit(!walk_over(fd, 3) || send_fd(socks[0], fd));
 	}
-	/* Its maker is gone by then. */
+	/* Its maker has ended by then. */
 	ASSERT_EQ(0, wait_status(pid));
 	fd = receive_fd(socks[1]);
 	ASSERT_LE(0, fd);
@@ -424,7 +435,7 @@ static void *map_at_the_edge(void *unused)
 	return NULL;
 }
 
-/* Their descriptors are closed with the process. */
+/* The process ends, and closes their descriptors. */
 TEST_F(charge, is_exact_however_many_threads_there_are)
 {
 	pthread_t threads[THREADS];
@@ -445,7 +456,9 @@ TEST_F(charge, is_exact_however_many_threads_there_are)
 	EXPECT_EQ(PAGES, room());
 }
 
-/* What a mapping takes the place of stays if it is refused, which limit ever is it. */
+/*
+ * A mapping that is refused, by whichever limit, leaves what was mapped there.
+ */
 TEST_F(charge, refused_at_a_fixed_address_leaves_what_was_there)
 {
 	size_t size = self->size + page_size;
@@ -470,7 +483,9 @@ TEST_F(charge, refused_at_a_fixed_address_leaves_what_was_there)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_TRUE(is_filled(p, size, 1));
 	close(other);
-	/* Over itself it needs no more than it has, and moves within its limit. */
+	/*
+	 * Over itself it needs nothing more, and it can move within its limit.
+	 */
 	ASSERT_EQ(p, mmap(p, self->size, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_FIXED, self->fd, 0));
 	ASSERT_EQ(p, mmap(p, self->size, PROT_READ | PROT_WRITE,
@@ -493,7 +508,7 @@ TEST_F(charge, is_nothing_for_a_mapping_that_can_not_be)
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page_size, PROT_READ | PROT_EXEC,
 				   MAP_SHARED, self->fd, 0));
 	EXPECT_EQ(-1, fallocate(self->fd, 0, 0, 2 * self->size));
-	/* No addresses left. */
+	/* No address space left. */
 	pid = fork();
 	if (!pid) {
 		setrlimit(RLIMIT_AS, &(struct rlimit){ page_size, page_size });
@@ -520,7 +535,7 @@ TEST(CAP_IPC_LOCK_is_exempt)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-/* Their numbers of pages are too large to be added up. */
+/* The sum of their pages overflows. */
 TEST(CAP_IPC_LOCK_is_exempt_with_the_largest_files)
 {
 	off_t last = sizeof(long) == 8 ?

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Secret files of all sizes come and go while the kernel takes back what the pool
- * has free, and other memory gets short. Each page is zero when it comes, and has
- * what was written to it for as long as it is there.
+ * Secret files of all sizes come and go while the kernel takes free pages from
+ * the pool and ordinary memory gets short. Each page is zero at first, and
+ * keeps its contents as long as it exists.
  */
 #define _GNU_SOURCE
 #include <sys/resource.h>
@@ -21,7 +21,7 @@ struct file {
 	unsigned int seed;
 };
 
-/* Mostly small, as keys are, and now and then more than a block of the pool. */
+/* Mostly small, as keys are, and sometimes larger than a block of the pool. */
 static size_t random_size(void)
 {
 	size_t max = rand() % 8 ? 16 * page_size : LARGE;
@@ -29,7 +29,7 @@ static size_t random_size(void)
 	return (1 + rand() % (max / page_size)) * page_size;
 }
 
-/* One word at each end of a page tells whose page it is. */
+/* One word at each end of a page identifies its file. */
 static bool page_has(const char *page, unsigned long word)
 {
 	const unsigned long *p = (const void *)page;
@@ -93,7 +93,9 @@ static int use_secrets(int number, time_t end)
 	return wrong;
 }
 
-/* What the pool has free goes back, though most of its blocks are in use. */
+/*
+ * Free pages of the pool are given back, though most of its blocks are in use.
+ */
 static int shrink(int number, time_t end)
 {
 	while (now() < end) {
@@ -104,7 +106,7 @@ static int shrink(int number, time_t end)
 	return GOOD;
 }
 
-/* Takes ordinary memory until little is left, or too little. */
+/* Take ordinary memory until little is left, or too little. */
 static void __attribute__((noreturn)) take_memory(void)
 {
 	long kb = read_field("/proc/meminfo", "MemAvailable") - (24 << 10), i;
@@ -134,8 +136,8 @@ static int use_memory(int number, time_t end)
 }
 
 /*
- * The OOM killer finds nobody else to kill while the memory of who took it is about to
- * be freed, but is not yet. Whom it killed begins anew.
+ * While a killed process's memory is still being freed, the OOM killer may pick
+ * a worker as well. Restart workers that were killed.
  */
 static int work_on(int (*work)(int number, time_t end), int number, time_t end)
 {

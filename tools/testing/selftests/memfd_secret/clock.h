@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Time by a clock that nobody sets.
+ * Time by a clock that is never set.
  */
 #ifndef SELFTEST_CLOCK_H
 #define SELFTEST_CLOCK_H

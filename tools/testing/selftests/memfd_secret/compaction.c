@@ -7,8 +7,8 @@
 #include "movement.h"
 
 /*
- * A node's memory such as compaction is for: full of ordinary pages but for
- * what secret pages were made of last. Holes are made in it later.
+ * A node's memory as compaction is meant for: full of ordinary pages, apart
+ * from those that secret pages were made of last. Holes are made in it later.
  */
 struct fragments {
 	struct secrets secrets;
@@ -30,12 +30,18 @@ FIXTURE_SETUP(fragments)
 	const size_t reserve = 48 * MB;
 	size_t i;
 
-	/* The last one: the first has the kernel and others' memory. */
+	/*
+	 * The last one, as the first has the memory of the kernel and of
+	 * others.
+	 */
 	while (nodes_with_memory() >> f->node > 1)
 		f->node++;
 	bind_memory(f->node);
 
-	/* What is in ZONE_MOVABLE does not count here, and is taken faster. */
+	/*
+	 * Fill ZONE_MOVABLE with huge pages, which is faster: it does not count
+	 * here.
+	 */
 	set(THP "enabled", "madvise");
 	f->huge_size = find_zone_movable(f->node) + 2 * MB;
 	f->huge = map_plain(f->huge_size);
@@ -64,7 +70,7 @@ FIXTURE_TEARDOWN(fragments)
 
 static unsigned long long last_moved;
 
-/* Gives back one ordinary page of five, each time another one. */
+/* Free one ordinary page of five, each time another one. */
 static void make_holes(struct fragments *f, size_t first)
 {
 	size_t i;
@@ -82,8 +88,8 @@ static bool is_below_last_moved(unsigned long long frame)
 }
 
 /*
- * Compaction goes from the low end of a zone to the high end. How many secret
- * pages are below an ordinary one that it has moved, and so were looked at?
+ * Compaction scans a zone from the low end to the high end. How many secret
+ * pages are below an ordinary one that it has moved, so that it has met them?
  */
 static size_t secrets_passed(const struct fragments *f)
 {
@@ -100,7 +106,7 @@ static size_t secrets_passed(const struct fragments *f)
 	return count_frames(&f->secrets, is_below_last_moved);
 }
 
-/* Takes all huge pages that can be had, and gives them back. */
+/* Take all huge pages that can be had, and give them back. */
 static void want_huge_pages(int node)
 {
 	size_t size = free_kb(node) << 10, i;
@@ -124,7 +130,7 @@ TEST_F(fragments, are_left_alone_by_compaction)
 	if (!set("/proc/sys/vm/compaction_proactiveness", "0"))
 		SKIP(return, "kernel without COMPACTION");
 
-	/* By who needs it */
+	/* Direct compaction, by an allocation that needs it */
 	make_holes(f, 0);
 	if (set(THP "defrag", "madvise")) {
 		stall = read_vmstat("compact_stall");
@@ -135,7 +141,7 @@ TEST_F(fragments, are_left_alone_by_compaction)
 		EXPECT_LT(0, secrets_passed(f));
 	}
 
-	/* In the background, before anybody asks for it */
+	/* Proactive compaction, in the background */
 	make_holes(f, 1);
 	ASSERT_TRUE(set("/proc/sys/vm/compaction_proactiveness", "100"));
 	while (!secrets_passed(f) && !reached(deadline))
@@ -143,7 +149,7 @@ TEST_F(fragments, are_left_alone_by_compaction)
 	EXPECT_LT(0, secrets_passed(f));
 	ASSERT_TRUE(set("/proc/sys/vm/compaction_proactiveness", "0"));
 
-	/* By hand */
+	/* Compaction on request */
 	snprintf(path, sizeof(path), NODE "node%d/compact", f->node);
 	make_holes(f, 2);
 	if (!access(path, W_OK)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The system call, and what its descriptor is.
+ * The system call, and the properties of its descriptor.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -176,7 +176,7 @@ TEST(file_is_not_executable)
 	EXPECT_EQ(EACCES, errno);
 }
 
-/* What fdinfo has from the line "maker" on; that is its last. */
+/* The text of fdinfo after "maker:", which is the last line. */
 static const char *maker_of(int fd)
 {
 	static char text[1024];
@@ -199,7 +199,7 @@ TEST(fdinfo_says_who_made_the_file)
 	sprintf(expected, "%d the maker\n", getpid());
 	fd = memfd_secret(0);
 	EXPECT_STREQ(expected, maker_of(fd));
-	/* Neither who has it by now, nor what the maker calls itself today. */
+	/* Neither the current holder nor the maker's current name. */
 	ASSERT_EQ(0, prctl(PR_SET_NAME, "renamed"));
 	EXPECT_STREQ(expected, maker_of(fd));
 	pid = fork();
@@ -237,7 +237,10 @@ TEST(name_of_the_maker_does_not_break_fdinfo)
 	EXPECT_STREQ(expected, maker_of(memfd_secret(0)));
 }
 
-/* In a PID namespace and a /proc of its own: 0 if both files are as they should be. */
+/*
+ * In a PID namespace with its own /proc: 0 if both files are shown as they
+ * should be.
+ */
 static int look_from_inside(int outer)
 {
 	prctl(PR_SET_NAME, "inside");
@@ -248,7 +251,7 @@ static int look_from_inside(int outer)
 	       (strcmp("1 inside\n", maker_of(memfd_secret(0))) ? 4 : 0);
 }
 
-/* Nor is its name shown to those who do not see it. */
+/* The name of a maker is not shown where its PID is not visible. */
 TEST(fdinfo_has_the_PID_of_its_proc)
 {
 	int fd = memfd_secret(0);
@@ -427,7 +430,7 @@ TEST(last_user_gives_the_memory_back)
 	last_user_leaves(_metadata, false);
 }
 
-/* A watch keeps the inode, and is no reason to keep the secret. */
+/* A watch keeps the inode, but must not keep the memory. */
 TEST(last_user_gives_the_memory_back_though_watched)
 {
 	last_user_leaves(_metadata, true);

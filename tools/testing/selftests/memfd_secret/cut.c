@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Threads read and write a file while others cut, extend and punch it, and while files
- * with other contents come and go: whoever reads a word of the file sees zero or one
- * that was written to the file.
+ * Threads read and write a file while others cut, extend and punch it, and
+ * while files with other contents come and go: each word read from the file is
+ * zero or was written to the file.
  *
- * RACES in the environment says how often the file changes.
+ * $RACES is how often the file changes.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -27,7 +27,7 @@ static unsigned int word(unsigned int kind, size_t i)
 	return kind | (i & 0xffff);
 }
 
-/* Reads and writes a word after the other; what is behind the end is left out. */
+/* Read and write one word after the other, and skip those beyond the end. */
 static void *use_file(void *unused)
 {
 	unsigned int seed = (unsigned long)&seed;
@@ -56,7 +56,9 @@ static void *use_file(void *unused)
 	return NULL;
 }
 
-/* Has pages that are the file's a moment later, or were so a moment before. */
+/*
+ * Use pages that belonged to the file a moment ago, or will belong to it next.
+ */
 static void *use_other_files(void *unused)
 {
 	while (!stopped()) {
@@ -82,8 +84,8 @@ static void *use_other_files(void *unused)
 }
 
 /*
- * Unmaps the file, and maps it again at the same place. While it does so, another CPU
- * may still write to pages that are cut at the same time.
+ * Unmap the file and map it again at the same place. Meanwhile another CPU may
+ * still write to pages that are being cut.
  */
 static void *remap_file(void *unused)
 {
@@ -96,7 +98,9 @@ static void *remap_file(void *unused)
 
 static void change_file(unsigned int *seed)
 {
-	/* Whole words: half of one would be neither. */
+	/*
+	 * Whole words: half a word would be neither zero nor what was written.
+	 */
 	off_t start = rand_r(seed) % WORDS * sizeof(*mem);
 	off_t len = (1 + rand_r(seed) % (WORDS - start / sizeof(*mem))) *
 		    sizeof(*mem);
@@ -155,12 +159,12 @@ TEST(words_are_zero_or_the_files_own)
 	EXPECT_LT(0, words_seen);
 	EXPECT_LT(0, words_lost);
 
-	/* Nothing of it is left in the file, whoever added a page last. */
+	/* No page is left in the file, whichever thread added the last one. */
 	ASSERT_EQ(0, ftruncate(fd, 0));
 	EXPECT_EQ(before, secret_kb());
 }
 
-/* Processes do so, too: their page tables are others. */
+/* The same with processes, which have page tables of their own. */
 TEST(page_that_is_cut_is_unmapped_from_every_process)
 {
 	long i, n = races();
@@ -176,7 +180,10 @@ TEST(page_that_is_cut_is_unmapped_from_every_process)
 	}
 	for (i = 0; i < n; i++) {
 		ASSERT_EQ(0, ftruncate(fd, 0));
-		/* A page that the other one still writes to could not be clean. */
+		/*
+		 * If the other process could still write to the page, it could
+		 * not be clean.
+		 */
 		EXPECT_EQ(SIGBUS, probe_read(mem));
 		EXPECT_EQ(0, resident_pages(mem, page_size));
 		ASSERT_EQ(0, ftruncate(fd, page_size));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The contents are reached through mappings only: no call that moves data by
- * descriptor may move any, while pointers into a mapping are good.
+ * descriptor moves any, while pointers into a mapping work.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -182,7 +182,7 @@ TEST_F(data, advice_drops_nothing)
 
 #define DIRTY_EVENT TRACING "events/writeback/writeback_dirty_page/enable"
 
-/* A disk is the control: what is written there, the kernel will write back. */
+/* A disk is the control: what is written there is to be written back. */
 TEST(written_pages_are_not_to_be_written_back)
 {
 	int disk = open("/dev/ram0", O_RDWR), fd = secret_file(page_size);

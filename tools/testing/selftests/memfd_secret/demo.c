@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who can read secret memory? A table that sets memfd_create(2) beside
- * memfd_secret(2), row by row. The memory of memfd_create is the control: were
- * it not found where it can be found, not to find the secret would mean nothing.
+ * Who can read secret memory? A table that compares memfd_create(2) and
+ * memfd_secret(2), row by row. memfd_create() is the control: if a search
+ * cannot find even that, not finding the secret proves nothing.
  *
  * Each column has two files. The rows that ask for memory by its address ask
- * for the "probe", one page. Some of them leave copies of it behind, so the rows
- * that search memory search for something else: the many pages of the "bulk".
+ * for the "probe", one page. Some of them leave copies of it behind, so the
+ * rows that search memory look for the many pages of the "bulk" instead.
  *
- * Status 0 if every row is as promised, 1 if one is not.
+ * Exit status: 0 if every row is as promised, 1 otherwise.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,7 +38,9 @@
 #define RECORD_WORDS	(KCORE_RECORD_SIZE / sizeof(long))
 #define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
 
-/* What a row finds: one of these, or the negative error code of a refusal. */
+/*
+ * The result of a row: one of these, or the negative error code of a refusal.
+ */
 #define HOLE		0
 #define READ		1
 
@@ -78,7 +80,7 @@ static void __attribute__((noreturn)) die(const char *what)
 	exit(1);
 }
 
-/* Did what lies at @addr come from the probe of @column? */
+/* Is the page at @addr a copy of the probe of @column? */
 static int judge(const struct column *column, const void *addr)
 {
 	const struct kcore_search *probe = &probes[column - columns];
@@ -86,7 +88,7 @@ static int judge(const struct column *column, const void *addr)
 	return kcore_record_at(&probe->key, addr) ? READ : HOLE;
 }
 
-/* What has come through a pipe, after @written bytes were put into it. */
+/* Judge what came through a pipe, after @written bytes were put into it. */
 static int judge_pipe(const struct column *column, int pipefd[2],
 		      ssize_t written)
 {
@@ -121,8 +123,8 @@ static int owner_writes(struct column *column)
 }
 
 /*
- * Another process. It starts without the mapping, and as root. The descriptor it has,
- * but uses it only if that is what the row is about.
+ * Another process, which runs as root and has no mapping of the file. It has
+ * the descriptor, but uses it only in the rows about that.
  */
 
 static int ask_stranger(struct column *column,
@@ -174,7 +176,7 @@ static int by_ptrace(struct column *column)
 	return ask_stranger(column, peek);
 }
 
-/* To be read, and not to be written to. */
+/* The file can be read, but not written to. */
 static int read_sealed_file(struct column *column, pid_t owner)
 {
 	void *p;
@@ -230,7 +232,7 @@ static int by_process_vm_readv(struct column *column)
 }
 
 /*
- * Whoever takes hold of the page instead of copying it
+ * Code that takes a reference to the page instead of copying it
  */
 
 static int by_vmsplice(struct column *column)
@@ -444,7 +446,7 @@ static void count(const char *what, long ordinary, long secret, bool ok,
 }
 
 /*
- * Whoever searches memory
+ * Searches of memory
  */
 
 static void search_kernel(void)
@@ -460,7 +462,7 @@ static void search_kernel(void)
 		printf("  The scan failed: %s\n", scan.error);
 		return;
 	}
-	/* A copy that has lost its number is a leak like any other. */
+	/* A copy without its page number is a leak like any other. */
 	leaks = kcore_where_total(secret);
 	if (leaks < secret->found)
 		leaks = secret->found;
@@ -478,7 +480,7 @@ static void search_kernel(void)
 		       kcore_kind_name[KCORE_VMALLOC], scan.hidden >> 10);
 }
 
-/* Pages of the bulk that the host finds in RAM; -1 if that is not known. */
+/* Pages of the bulk that the host finds in RAM; -1 if that is unknown. */
 static long pages_in_ram(const struct kcore_search *search)
 {
 	long records = host_search(&search->key);
@@ -537,7 +539,7 @@ static void create_columns(void)
 	}
 }
 
-/* The mapping is the last that holds a file. */
+/* The mapping has the last reference to a file. */
 static void close_bulks(void)
 {
 	for (int n = 0; n < COLUMNS; n++) {

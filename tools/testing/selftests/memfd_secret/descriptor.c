@@ -20,13 +20,13 @@
 #include <sys/stat.h>
 #include <sys/swap.h>
 
-/* Where the call is not known there is no such call. */
+/* Not defined for this architecture. */
 #ifndef SYS_kexec_file_load
 #define SYS_kexec_file_load -1
 #endif
 
 /*
- * Who takes pages or contents by descriptor
+ * Calls that take pages or contents by descriptor
  */
 
 TEST_F(file, gives_no_pages_to_udmabuf)
@@ -81,7 +81,7 @@ TEST_F(file, is_not_read_as_a_kernel)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* The error of executing @path. */
+/* The error of execve() of @path. */
 static int exec_error(const char *path)
 {
 	pid_t pid = fork();
@@ -180,7 +180,7 @@ TEST_F(file, is_not_cloned_or_deduplicated)
  * Mounts, links, handles: no second name
  */
 
-/* A file system that is on block devices; false if the kernel has none. */
+/* Find a file system for block devices; false if the kernel has none. */
 static bool disk_file_system(char *name)
 {
 	FILE *file = fopen("/proc/filesystems", "re");
@@ -270,7 +270,7 @@ TEST_F(file, has_no_handle)
 }
 
 /*
- * Descriptors that come of it
+ * Further descriptors of the file
  */
 
 TEST_F(file, path_descriptor_is_good_for_nothing)
@@ -315,7 +315,7 @@ static int event_descriptor(int group)
 	return event.fd;
 }
 
-/* A group that listens for @events of what is at @path; -1 if it can not. */
+/* A group that listens for @events of the file at @path; -1 on error. */
 static int listener(unsigned int mark, unsigned long long events,
 		    const char *path)
 {
@@ -364,7 +364,7 @@ TEST_F(file, fanotify_does_not_watch_all_of_its_kind)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* The error of an open() of @path that @group is asked about, and would allow. */
+/* The error of an open() of @path for which @group is asked, and allows it. */
 static int judged_open(int group, const char *path, int *descriptor)
 {
 	struct fanotify_response response = { .response = FAN_ALLOW };
@@ -395,8 +395,8 @@ TEST_F(file, fanotify_gives_no_descriptor_to_a_judge)
 }
 
 /*
- * Without descriptor and mapping nobody can read the file any more, whoever
- * still knows its name: then its memory is not kept.
+ * Without a descriptor and a mapping nobody can read the file any more, even if
+ * its name is still known. Its memory must be freed then.
  */
 static void last_user_leaves(struct __test_metadata *_metadata,
 			     int (*keep)(const char *path))
@@ -424,7 +424,7 @@ static int open_path(const char *path)
 	return open(path, O_PATH);
 }
 
-/* Its event about the end of the file waits to be read. */
+/* The event about the closing of the file stays in the queue, unread. */
 static int listen_to_close(const char *path)
 {
 	return listener(FAN_MARK_INODE, FAN_CLOSE_WRITE, path);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel itself can read, asked from inside: a secret page can not be
- * read at its address in the direct map, its neighbours can, and all of it can
- * once the file is closed. Needs a kernel with DEBUG_SECRETMEM.
+ * What the kernel itself can read, as it reports itself: a secret page cannot
+ * be read at its address in the direct map, its neighbours can, and all of them
+ * can once the file is closed. Needs a kernel with DEBUG_SECRETMEM.
  *
- * ROUNDS in the environment is how often the last test takes and frees its
- * memory; 4 if it is not set.
+ * $ROUNDS is how often the last test takes and frees its memory, default 4.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -26,7 +25,7 @@
 
 #define LINES		8192
 
-/* One byte for each page frame, as DIRECT_MAP has it. */
+/* One byte for each page frame, as in DIRECT_MAP. */
 struct frames {
 	char *state;
 	size_t nr;
@@ -58,7 +57,7 @@ static size_t count_frames(const struct frames *frames, char state)
 	return count;
 }
 
-/* What the kernel makes of the page at @p. */
+/* How the direct map has the page at @p. */
 static char state_of(const struct frames *frames, const void *p)
 {
 	unsigned long long frame = page_frame(p);
@@ -66,7 +65,7 @@ static char state_of(const struct frames *frames, const void *p)
 	return frame && frame < frames->nr ? frames->state[frame] : 0;
 }
 
-/* Of @size bytes at @p, how many pages are in this state? */
+/* How many pages of the @size bytes at @p are in this state? */
 static size_t count_pages(const struct frames *frames, const char *p,
 			  size_t size, char state)
 {
@@ -87,8 +86,8 @@ static bool may_lack_large_pages(void)
 }
 
 /*
- * Takes what the page allocator has at hand. KUnit has split its large pages, and what
- * comes after it needs page tables that can be missing.
+ * Use up the pages whose large mappings KUnit has already split, so that the
+ * next ones need a page table, which can be made to fail.
  */
 static char *hold_split_memory(void)
 {
@@ -142,8 +141,8 @@ TEST_F(direct_map, secret_pages_are_unreadable_and_ordinary_ones_readable)
 }
 
 /*
- * Pages of one-page files lie side by side. With every other file closed, and if
- * memory is short, each secret page is between two that have come back.
+ * Files of one page get neighbouring pages. If every other file is closed, and
+ * memory is short, each secret page is between two readable ones.
  */
 TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
 {
@@ -177,7 +176,10 @@ TEST_F(direct_map, neighbours_of_a_secret_page_are_readable)
 			      frames.state[frame + 1] == READABLE;
 		EXPECT_TRUE(is_filled(page[i], page_size, i));
 	}
-	/* These pages and no other: so each neighbour is one of them, or is read. */
+	/*
+	 * Exactly these pages are unreadable, so every other neighbour is
+	 * readable.
+	 */
 	EXPECT_EQ(FILES / 2, unreadable);
 	EXPECT_EQ(0, count_frames(&frames, DISAGREE));
 	EXPECT_LT(FILES / 8, both_sides);
@@ -220,8 +222,8 @@ TEST_F(direct_map, all_is_readable_again_after_close)
 }
 
 /*
- * To split a large page of the direct map takes a page table. Without one the
- * page is as it was, as the kernel sees for itself.
+ * Splitting a large page of the direct map takes a page table. Without one the
+ * page stays as it was, as the kernel itself checks.
  */
 TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
 {
@@ -237,7 +239,7 @@ TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
 	if (!inject_failures(0))
 		SKIP(return, "kernel without FAULT_INJECTION");
 
-	/* The n-th allocation fails, until there are not that many. */
+	/* Let the n-th allocation fail, until there are fewer. */
 	for (n = 1; n < 1000; n++) {
 		snprintf(text, sizeof(text), "%d", n);
 		ASSERT_LT(0, pwrite(fail_nth, text, strlen(text), 0));
@@ -255,8 +257,8 @@ TEST_F(direct_map, large_page_that_can_not_be_split_stays_whole)
 }
 
 /*
- * To give back a part of a block splits one, too. Without a page table it stays off
- * the direct map, and goes later.
+ * Giving back a part of a block splits a large page as well. Without a page
+ * table the part stays off the direct map, and is given back later.
  */
 TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 {
@@ -275,9 +277,12 @@ TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 	fill(secret, page_size, 1);
 	spare = spare_kb();
 	ASSERT_LT(0, spare);
-	/* It may have been split when it was taken, if it is not a whole large page. */
+	/*
+	 * If it is not a whole large page, it may have been split when it was
+	 * taken.
+	 */
 	small = read_field("/proc/meminfo", "DirectMap4k");
-	/* Pages only: the write itself takes other memory. */
+	/* Only pages fail: the write itself allocates other memory. */
 	if (!inject_failures(100) || !inject_set("failslab", "probability", "0"))
 		SKIP(return, "kernel without FAULT_INJECTION");
 
@@ -310,12 +315,15 @@ TEST_F(direct_map, memory_that_can_not_be_mapped_goes_back_later)
 }
 
 /*
- * A large page has to be split for a secret one, and there is no page table for that:
- * the one that was to be secret goes back to the page allocator.
+ * A large page has to be split for a secret page, and there is no page table
+ * for that: the page must go back to the page allocator.
  */
 TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 {
-	/* What has one page table of user space, and a few of these. */
+	/*
+	 * @step is what one page table of user space maps; take several of
+	 * these.
+	 */
 	const size_t step = 512 * page_size, size = 32 * step;
 	const unsigned int many = 4 * (SLACK_KB << 10) / page_size;
 	int space = open(INJECT_DIR "fail_page_alloc/space", O_WRONLY | O_CLOEXEC);
@@ -340,8 +348,8 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 		*p = 1;
 
 	/*
-	 * With the page table there, and for the only page of a file, nothing else is
-	 * allocated. There may be pages for which nothing has to be split.
+	 * The user space page table exists, and for the only page of a file
+	 * nothing else is allocated. Some pages may need no split.
 	 */
 	for (p = area; p < area + size && failed < many; p += page_size) {
 		int fd;
@@ -353,7 +361,10 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 				  MAP_SHARED | MAP_FIXED, fd, 0));
 		close(fd);
 		for (touched = false; !touched && failed < many; failed += !touched) {
-			/* No blocks, a single page, and none after it. */
+			/*
+			 * Blocks fail, a single page succeeds, and everything
+			 * after it fails.
+			 */
 			ASSERT_EQ(1, write(space, "2", 1));
 			inject_here(true);
 			touched = kernel_touch(p);
@@ -371,7 +382,7 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 	close(space);
 }
 
-/* Nor does any other allocation that fails. */
+/* Nor does the failure of any other allocation. */
 TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 {
 	const size_t size = BIG;
@@ -424,7 +435,7 @@ TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
  * The kernel's own dump of its page tables
  */
 
-/* Addresses of the direct map that are mapped alike. */
+/* A range of the direct map that is mapped alike. */
 struct range {
 	unsigned long start;
 	unsigned long end;
@@ -436,7 +447,9 @@ struct dump {
 	size_t nr;
 };
 
-/* Sizes, physical addresses and levels: a large page may be split by now. */
+/*
+ * Skip sizes, physical addresses and levels: a large page may have been split.
+ */
 static bool says_how_large(const char *word)
 {
 	static const char * const how_large[] = {
@@ -467,8 +480,8 @@ static void add_range(struct dump *dump, const struct range *range)
 }
 
 /*
- * All architectures' dumps are alike, but for the name of the direct map. On
- * arm64 it is the first thing there is, and its start may have no marker.
+ * The dumps of all architectures are alike, apart from the name of the direct
+ * map. On arm64 it comes first, and may have no marker at its start.
  */
 static bool is_direct_map(const char *marker)
 {
@@ -508,7 +521,7 @@ static bool read_dump(struct dump *dump)
 	return dump->nr;
 }
 
-/* The first range in which they differ goes to the log. */
+/* Log the first range in which they differ. */
 static bool same_dumps(const struct dump *a, const struct dump *b)
 {
 	size_t i;
@@ -552,7 +565,7 @@ TEST_F_TIMEOUT(direct_map, page_tables_are_as_before_and_do_not_grow, 3600)
 		if (!round)
 			EXPECT_TRUE(read_dump(&during));
 		ASSERT_EQ(0, munmap(secret, BIG));
-		/* Large pages are split in the first round, and stay so. */
+		/* Large pages are split in the first round, and stay split. */
 		if (!round)
 			free_kb = read_field("/proc/meminfo", "MemFree");
 	}

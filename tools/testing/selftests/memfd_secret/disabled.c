@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For a kernel that was not asked for secret memory, or can not have it.
+ * For a kernel booted without secret memory, or one that cannot have it.
  */
 #define _GNU_SOURCE
 #include <sys/klog.h>
@@ -27,7 +27,7 @@ TEST(disabled_system_call_does_not_look_at_flags)
 	}
 }
 
-/* One line that says why, if the feature was asked for; else no word of it. */
+/* One line with the reason if the feature was asked for, otherwise none. */
 TEST(disabled_system_call_is_explained_in_the_log)
 {
 	static char cmdline[4096], log[1 << 20];

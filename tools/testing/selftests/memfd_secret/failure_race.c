@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A page leaves its file while its memory seems to have failed: a filter is going to
- * spare it. If nobody wipes it because of that, nobody gets it afterwards.
+ * Pages that fail while others use them, or while they leave their file.
  *
- * Some pages are lost for that until the machine is booted again, so other tests
- * come first. Takes two CPUs.
+ * A page may leave its file in the moment between memory_failure() setting
+ * PG_hwpoison and the filter clearing it again. If wiping was skipped because
+ * of that, the page must never be reused.
+ *
+ * Some pages are lost until the next boot, so other tests come first. Needs two
+ * CPUs.
  */
 #define _GNU_SOURCE
 #include "clock.h"
@@ -19,7 +22,7 @@ static struct meeting start, finish;
 /* The address of the first page of the file. */
 static char failing[32];
 
-/* When it fails, and how long it took to be rid of the file, in nanoseconds. */
+/* When it fails, and how long closing the file took, in nanoseconds. */
 static long long delay, took;
 
 static void *fail_for_a_moment(void *unused)
@@ -66,7 +69,10 @@ TEST(page_that_fails_for_a_moment_keeps_no_secret)
 	pthread_t thread;
 	long n;
 
-	/* There is no device of this number. */
+	/*
+	 * Filter for a device that does not exist, so that every page is
+	 * spared.
+	 */
 	if (write_text(FILTER "dev-major", "4095") ||
 	    write_text(FILTER "enable", "1"))
 		SKIP(return, "kernel without HWPOISON_INJECT");
@@ -84,8 +90,8 @@ TEST(page_that_fails_for_a_moment_keeps_no_secret)
 }
 
 /*
- * While another thread faults pages in, again and again. Not too often once they
- * have failed, as each time is a line in the kernel's log.
+ * While another thread faults pages in, again and again. It stops soon after
+ * the failure, as each further fault is a line in the kernel log.
  */
 
 struct toucher {
@@ -101,7 +107,7 @@ static void touch_mapping(struct toucher *toucher, char *p)
 
 	if (sig && !has_failed(sig, victim))
 		complain();
-	/* What has failed once has failed for good. */
+	/* A page that has failed once stays failed. */
 	if (!sig && toucher->failures)
 		complain();
 	toucher->failures += !!sig;
@@ -147,7 +153,10 @@ TEST_F(failure, access_by_threads_at_once_gives_SIGBUS)
 	EXPECT_TRUE(fails_to_read(self->victim));
 }
 
-/* A block's frames are used one after the other: that of the next file of one page. */
+/*
+ * The frames of a block are used in order: predict that of the next file of one
+ * page.
+ */
 #define BLOCK_FRAMES	512
 
 static unsigned long long next_frame;
@@ -188,7 +197,7 @@ TEST(page_that_fails_on_its_way_in_or_out_of_a_file_does_no_harm)
 	while (n < races() / 50 && !wrong) {
 		frame = __atomic_exchange_n(&next_frame, 0, __ATOMIC_SEQ_CST);
 		if (frame) {
-			/* It may be in use, or free again by now. */
+			/* By now it may be in use, or free again. */
 			fail_frame(frame);
 			n++;
 		}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each allocation on the way to a secret page fails once: an error, no trace of
- * it, and the next attempt succeeds.
+ * Each allocation on the way to a secret page fails once: the call returns an
+ * error and leaves no trace, and the next attempt succeeds.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -10,7 +10,7 @@
 #include <linux/falloc.h>
 #include <sys/stat.h>
 
-/* Where no page table is yet; only a hint. */
+/* An address without page tables yet; only a hint. */
 #if __SIZEOF_LONG__ == 4
 #define FAR_AWAY 0x40000000UL
 #elif defined(__riscv)
@@ -18,12 +18,12 @@
 #else
 #define FAR_AWAY 0x100000000000UL
 #endif
-/* A page whose place in the page cache takes several levels of nodes. */
+/* An offset that needs several levels of nodes in the page cache. */
 #define FAR_INSIDE ((off_t)0x12345678000)
 
 static int fail_nth;
 
-/* Lets the @n-th allocation from now on fail, 0 for none. */
+/* Make the @n-th allocation from now on fail, 0 for none. */
 static void set_fail_nth(int n)
 {
 	char text[16];
@@ -42,7 +42,7 @@ static bool has_failed(void)
 	return !atoi(text);
 }
 
-/* One attempt, and what the attempts need. */
+/* The state of an attempt. */
 struct attempt {
 	int fd;
 	char *mem;
@@ -90,7 +90,7 @@ static void try_write_fault(struct attempt *attempt)
 			errno : 0;
 }
 
-/* What was allocated before the failure is gone then. */
+/* Pages that were allocated before the failure are freed. */
 static void try_fallocate(struct attempt *attempt)
 {
 	struct stat st;
@@ -177,7 +177,7 @@ FIXTURE_VARIANT_ADD(each_allocation, of_fallocate) {
 	.prepare = { try_create, try_resize },
 	.try = try_fallocate,
 	.err = ENOMEM,
-	/* Each of them is tried again in another way. */
+	/* Each failed allocation is retried in another way. */
 	.may_allocate_nothing = true,
 };
 
@@ -230,7 +230,7 @@ static void clean_up(struct attempt *attempt)
 		close(attempt->fd);
 }
 
-/* Whatever failed before: the file is in order, or can be had now. */
+/* Whatever failed before: the file is intact, or can be made now. */
 static bool is_usable(struct attempt *attempt)
 {
 	if (attempt->fd < 0)
@@ -256,7 +256,7 @@ TEST_F(each_allocation, may_fail)
 	for (n = 1; failed && n < 1000; n++) {
 		prepare(attempt, variant->prepare);
 		ASSERT_EQ(0, attempt->err);
-		/* So that a fault needs more than a page that is there. */
+		/* So that a fault needs an allocation for its page. */
 		ASSERT_TRUE(give_spare_memory_back());
 		set_fail_nth(n);
 		variant->try(attempt);
@@ -274,13 +274,14 @@ TEST_F(each_allocation, may_fail)
 	EXPECT_FALSE(failed);
 	EXPECT_TRUE(failures || variant->may_allocate_nothing);
 	TH_LOG("%d allocations failed, %d attempts for that", n - 2, failures);
-	/* No descriptor was lost. */
+	/* No descriptor was leaked. */
 	EXPECT_EQ(unused_fd, dup(0));
 }
 
 /*
- * Reads, then writes all of @p through the kernel, again after each failure. Now and
- * then without pages that could be had without an allocation.
+ * Read, then write all of @p through the kernel, again after each failure.
+ * Sometimes give back the pool's free pages first, so that a page must be
+ * allocated.
  */
 static int touch_with_failures(char *p, size_t size)
 {
@@ -324,7 +325,7 @@ TEST(faults_fail_again_and_again_and_succeed)
 
 /* A file with a single page, half of which is mapped. */
 FIXTURE(preallocation) {
-	bool there;		/* failures can be had */
+	bool there;		/* the kernel has fault injection */
 	int fd;
 	char *mem;
 	unsigned int failures;
@@ -360,8 +361,8 @@ FIXTURE_TEARDOWN(preallocation)
 }
 
 /*
- * Has fallocate() fail as it was set up, and without memory that could be had without an
- * allocation. Its error number, but EIO if that is not all there is of it.
+ * Call fallocate() with the failures that were set up. Returns its error
+ * number, or EIO if the call left pages or a charge behind.
  */
 static int preallocate(int fd, unsigned int *failures)
 {
@@ -374,7 +375,10 @@ static int preallocate(int fd, unsigned int *failures)
 	if (!err)
 		return 0;
 	++*failures;
-	/* The page that was there is all there is, and charged is what was mapped. */
+	/*
+	 * Only the page from before exists, and the charge is that of the
+	 * mapping.
+	 */
 	if (fstat(fd, &st) || st.st_blocks * 512 != page_size ||
 	    charged_kb(fd) != PREALLOCATED / 2 >> 10)
 		err = EIO;
@@ -402,7 +406,7 @@ static long pages_taken(void)
 	return read_field(POOL_EVENTS, "pages_taken");
 }
 
-/* There is one block for the pool, and some pages, but not a second block. */
+/* The pool gets one block and some pages, but not a second block. */
 TEST_F(preallocation, may_fail_when_memory_ends_half_way)
 {
 	const unsigned int block = (2 << 20) / page_size;
@@ -426,7 +430,9 @@ TEST_F(preallocation, may_fail_when_memory_ends_half_way)
 	}
 }
 
-/* The page cache takes a node for 64 pages, so these fail later and later. */
+/*
+ * The page cache allocates a node for 64 pages, so these fail later and later.
+ */
 TEST_F(preallocation, may_fail_at_each_node_of_the_page_cache)
 {
 	unsigned int bytes = 0;
@@ -443,7 +449,7 @@ TEST_F(preallocation, may_fail_at_each_node_of_the_page_cache)
 		err = preallocate(self->fd, &self->failures);
 		inject_set("failslab", "space", "0");
 		inject_failures(0);
-		/* A node is larger. */
+		/* Less than the size of a node. */
 		bytes += 256;
 	} while (err == ENOMEM);
 	EXPECT_EQ(0, err);
@@ -470,7 +476,7 @@ TEST(failed_faults_lose_no_memory)
 	inject_failures(0);
 	give_spare_memory_back();
 	EXPECT_LT(rounds * size / page_size / 64, failures);
-	/* One page for each failure would be more than all that is idle. */
+	/* A leak of one page for each failure would be more than this. */
 	lost = before - read_field("/proc/meminfo", "MemFree");
 	TH_LOG("%d faults failed, %ld kB less are free", failures, lost);
 	EXPECT_GT(failures * (long)(page_size >> 10) / 4, lost);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Descriptors that go over a socket, one with each message.
+ * Passing descriptors over a socket, one with each message.
  */
 #ifndef SELFTEST_FD_PASSING_H
 #define SELFTEST_FD_PASSING_H
@@ -28,8 +28,9 @@ static inline int send_fd(int sock, int fd)
 }
 
 /*
- * The descriptor, or -1 and errno: EACCES if there was one that this process can not
- * have. That is no error to the kernel, the message comes without it.
+ * The descriptor, or -1 and errno: EACCES if there was one that this process
+ * may not have. For the kernel that is no error: the message arrives without
+ * it.
  */
 static inline int receive_fd(int sock)
 {

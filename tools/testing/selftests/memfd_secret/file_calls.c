@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls that are not about contents get the answer from a secret file that they
- * get from a memfd, and calls for another kind of file refuse it.
+ * Calls that are not about contents return the same for a secret file and a
+ * memfd, and calls for another kind of file refuse both.
  */
 #define _GNU_SOURCE
 #include "named_file.h"
@@ -170,7 +170,7 @@ struct call {
 
 #define CALL(name) { #name, name }
 
-/* The answer, or the error as a negative number. */
+/* The result, or a negative error. */
 static int answer(const struct call *call, int fd)
 {
 	int ret = call->call(fd);
@@ -313,7 +313,7 @@ static int as_mount_context(int fd)
 	return syscall(SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
-/* Whatever kind of file a call is for, it asks. */
+/* Calls for another kind of file check what they get. */
 TEST_F(file, is_not_taken_for_another_kind)
 {
 	static const struct call calls[] = {
@@ -359,7 +359,7 @@ TEST_F(file, record_lock_keeps_others_out)
 	EXPECT_EQ(EAGAIN, wait_status(pid));
 }
 
-/* A pointer into a mapping, in a call that keeps what it finds there. */
+/* A pointer into a mapping works in a call that keeps what it finds there. */
 TEST_F(file, key_takes_its_payload_from_a_mapping)
 {
 	int key = syscall(SYS_add_key, "big_key", "test", self->secret.mem,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Nobody trips over memory that is secret by now. Memory that was freed could always
- * be read in the direct map, so whoever still does so is found by a fault only.
+ * Kernel code that reads freed memory does not crash if the memory is secret by
+ * now. In the direct map freed memory could always be read, so only a fault
+ * shows that something still reads it.
  *
- * The stack of a zombie is such memory, and easy to have: /proc shows the process.
- * For what else there may be, all of /proc and /sys is read while processes come and
- * go. With debug_pagealloc=on all that is freed is unmapped, and any such read faults.
+ * The stack of a zombie is such memory, and easy to produce: the process is
+ * still in /proc. To find other cases, all of /proc and /sys is read while
+ * processes come and go. With debug_pagealloc=on all free memory is unmapped,
+ * and any such read faults.
  *
- * ROUNDS in the environment is how often all of it is read. If it is not set, it is
- * read once, and without the large folders in which all files are alike.
+ * $ROUNDS is how often all of it is read. If it is not set, it is read once,
+ * without the large folders whose files are all alike.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,16 +25,18 @@
 
 #define ZOMBIES		64
 #define BLOCK_ORDER	9	/* of 2 MiB */
-/* Small pieces of free memory; there are some MB of them as a rule. */
+/*
+ * Upper limit for the small pieces of free memory; usually these are a few MB.
+ */
 #define MOST_PIECES	(64UL << 20)
-/* Of each file. Some have no end. */
+/* How much to read of each file, as some have no end. */
 #define MOST_BYTES	16384
-/* Until the reader of files is given up. */
+/* How long the reader of files may take. */
 #define SECONDS		200
 
 /*
- * All have their stacks before any of them ends: one after the other they would
- * have the same.
+ * All of them get a stack before any of them ends: one after the other, they
+ * would get the same one.
  */
 static bool make_zombies(pid_t *pids)
 {
@@ -67,7 +71,10 @@ static bool proc_text(pid_t pid, const char *name, char *text, size_t size)
 	return !read_text(path, text, size);
 }
 
-/* A parent can learn of the end of a child before that is off its processor. */
+/*
+ * A parent can learn of the end of a child while the child is still running on
+ * its CPU.
+ */
 static bool wait_for_end_of_stack(pid_t pid)
 {
 	char text[256];
@@ -80,7 +87,7 @@ static bool wait_for_end_of_stack(pid_t pid)
 	return true;
 }
 
-/* How much free memory for the kernel is in blocks of less than 2 MiB. */
+/* How much free unmovable memory is in blocks of less than 2 MiB. */
 static size_t free_in_pieces(void)
 {
 	FILE *f = fopen("/proc/pagetypeinfo", "re");
@@ -90,7 +97,7 @@ static size_t free_in_pieces(void)
 	int order;
 
 	while (f && fgets(line, sizeof(line), f)) {
-		/* A later table has this word in its head only. */
+		/* Another table has this word only in its header. */
 		p = strstr(line, "type    Unmovable ");
 		if (!p)
 			continue;
@@ -137,8 +144,8 @@ FIXTURE_TEARDOWN(zombies)
 }
 
 /*
- * Takes the small pieces of free memory, as the stacks are: single pages if they can
- * be asked for, which come from there first.
+ * Take the small pieces of free memory, where the stacks are: as single pages,
+ * with fault injection, since these are taken from there first.
  */
 TEST_F(zombies, can_be_looked_at_though_their_stacks_have_new_owners)
 {
@@ -196,7 +203,7 @@ TEST(zombie_has_no_stack)
 
 static const char *rounds_text;
 
-/* Of many files of a few kinds each. */
+/* A folder with many files of a few kinds. */
 static bool is_large(const char *path)
 {
 	static const char * const paths[] = {
@@ -211,12 +218,15 @@ static bool is_large(const char *path)
 	return false;
 }
 
-/* Who reads some of these waits, takes from others, or does something to a device. */
+/*
+ * Reading these files waits, takes data from other readers, or affects a
+ * device.
+ */
 static bool is_left_out(const char *path)
 {
 	static const char * const paths[] = {
 		"/proc/kmsg", "/proc/bus", "/sys/power/wakeup_count",
-		/* The page tables. It is large, and direct_map reads it. */
+		/* The page tables: large, and read by direct_map already. */
 		"/sys/kernel/debug/page_tables",
 		"/sys/kernel/debug/kernel_page_tables",
 	};
@@ -236,7 +246,7 @@ static bool is_left_out(const char *path)
 	return !strncmp(name, "resource", strlen("resource"));
 }
 
-/* What is read at the moment, for whoever gives it up. */
+/* The file that is being read, to report it on a timeout. */
 static char now_reading[PATH_MAX];
 
 static struct {
@@ -255,7 +265,7 @@ static void read_file(const char *path)
 	poll_fd.fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (poll_fd.fd < 0)
 		return;
-	/* Only if that does not wait. */
+	/* Only if reading does not wait. */
 	if (poll(&poll_fd, 1, 0) == 1)
 		for (bytes = 0; bytes < MOST_BYTES; bytes += n) {
 			n = read(poll_fd.fd, buf, sizeof(buf));
@@ -267,7 +277,7 @@ static void read_file(const char *path)
 	shared->files++;
 }
 
-/* Is this a process of which there are many that are alike, or one of its threads? */
+/* Is this a kernel thread? There are many, all alike. */
 static bool is_kernel_thread(const char *path)
 {
 	const int kthreadd = 2;
@@ -319,7 +329,7 @@ static void on_alarm(int sig)
 	_exit(1);
 }
 
-/* Each has a secret page, where something else was a moment ago. */
+/* Each process has a secret page in memory that has just been freed. */
 static void come_and_go(void)
 {
 	pid_t pid;
@@ -351,7 +361,7 @@ TEST(all_of_proc_and_sys_can_be_read_while_processes_come_and_go)
 	others = fork();
 	if (!others) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* On a single CPU they would take the most of it. */
+		/* On a single CPU they would get most of the time. */
 		setpriority(PRIO_PROCESS, 0, 5);
 		come_and_go();
 	}

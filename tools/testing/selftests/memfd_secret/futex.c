@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Shared futexes in secret memory, and what is built of them. A memfd is the control.
+ * Shared futexes in secret memory, and what is built on them. A memfd is the
+ * control.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -14,7 +15,7 @@
 
 #define PAGES	4
 
-/* In the second page, so that no key is right by chance. */
+/* In the second page, so that a key with a wrong page offset cannot match. */
 struct shared {
 	int word;
 	int other_word;
@@ -61,7 +62,7 @@ static long futex(void *word, int op, unsigned int val)
 	return syscall(SYS_futex, word, op, val, NULL, NULL, 0);
 }
 
-/* How many wait there, at least; they go on waiting. */
+/* The number of waiters, up to one; they go on waiting. */
 static long waiting(int *word)
 {
 	return syscall(SYS_futex, word, FUTEX_CMP_REQUEUE, 0, 1, word, *word);
@@ -84,7 +85,7 @@ static pid_t wait_in_child(int *word)
 	return pid;
 }
 
-/* Another mapping of the second page, at another address, in another area. */
+/* Map the second page again, at another address, in another area. */
 static struct shared *map_again(int fd)
 {
 	return mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
@@ -107,7 +108,7 @@ TEST_F(futex, does_not_wait_if_the_value_is_another)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-/* The place in the file counts, and nothing else. */
+/* Only the place in the file counts. */
 TEST_F(futex, is_the_same_in_all_mappings)
 {
 	struct shared *again = map_again(self->fd);
@@ -116,10 +117,10 @@ TEST_F(futex, is_the_same_in_all_mappings)
 
 	ASSERT_NE(MAP_FAILED, (void *)again);
 	EXPECT_EQ(1, waiting(&again->word));
-	/* A part of the area is gone. */
+	/* Without a part of the area. */
 	ASSERT_EQ(0, munmap(self->mem, page_size));
 	EXPECT_EQ(1, waiting(&self->shared->word));
-	/* The rest is elsewhere. */
+	/* With the rest at another address. */
 	moved = mremap(self->shared, page_size, page_size,
 		       MREMAP_MAYMOVE | MREMAP_FIXED, map_plain(page_size));
 	ASSERT_NE(MAP_FAILED, (void *)moved);
@@ -140,7 +141,7 @@ TEST_F(futex, is_another_elsewhere)
 	other = map_shared(fd, self->size);
 	ASSERT_NE(MAP_FAILED, (void *)other);
 	pid = wait_in_child(&self->shared->word);
-	/* The same place in another file, and other places in the same. */
+	/* The same place in another file, and other places in this file. */
 	EXPECT_EQ(0, futex(other + page_size, FUTEX_WAKE, 9));
 	EXPECT_EQ(0, futex(self->mem, FUTEX_WAKE, 9));
 	EXPECT_EQ(0, futex(self->mem + 2 * page_size, FUTEX_WAKE, 9));
@@ -183,7 +184,7 @@ TEST_F(futex, mapping_must_permit_what_it_takes)
 	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ));
 	EXPECT_EQ(-1, futex(word, FUTEX_LOCK_PI, 0));
 	EXPECT_EQ(EFAULT, errno);
-	/* To wait and to wake does not write. */
+	/* Waiting and waking do not write. */
 	pid = wait_in_child(word);
 	EXPECT_EQ(1, futex(word, FUTEX_WAKE, 1));
 	EXPECT_EQ(0, wait_status(pid));
@@ -213,7 +214,9 @@ TEST_F(futex, there_must_be_memory)
 	EXPECT_EQ(EFAULT, errno);
 }
 
-/* Whoever waits goes on if the memory is no more: there is nothing to compare with. */
+/*
+ * A waiter goes on waiting if the memory is freed: there is nothing to compare.
+ */
 TEST_F(futex, waiter_outlives_the_page)
 {
 	pid_t pid = wait_in_child(&self->shared->word);
@@ -235,7 +238,7 @@ TEST(no_page_is_needed_to_wake)
 }
 
 /*
- * What is built of them
+ * What is built on futexes
  */
 
 #define TURNS 2000
@@ -259,7 +262,7 @@ static void take_turns(struct shared *shared)
 		if (pthread_mutex_lock(&shared->mutex))
 			_exit(1);
 		count = shared->count;
-		/* The other one is to find it locked. */
+		/* Let the other one find it locked. */
 		if (!(i % 16))
 			sched_yield();
 		shared->count = count + 1;
@@ -328,7 +331,7 @@ TEST_F(lock, keeps_processes_apart)
 	EXPECT_EQ(2 * TURNS, shared->count);
 }
 
-/* The kernel marks what the dead one held, and wakes who waits for it. */
+/* The kernel marks the locks of a dead owner and wakes a waiter. */
 TEST_F(lock, of_a_dead_owner_is_had_by_who_waits)
 {
 	struct shared *shared = self->shared;
@@ -355,7 +358,7 @@ TEST_F(lock, of_a_dead_owner_is_had_by_who_waits)
 		_exit(pthread_mutex_consistent(&shared->mutex) ||
 		      pthread_mutex_unlock(&shared->mutex));
 	}
-	/* It waits in the kernel. */
+	/* Wait until it sleeps in the kernel. */
 	while (!(__atomic_load_n(word, __ATOMIC_SEQ_CST) & FUTEX_WAITERS))
 		sched_yield();
 	ASSERT_EQ(0, kill(owner, SIGKILL));
@@ -419,7 +422,10 @@ TEST_F(futex, barrier_holds_until_all_are_there)
 	EXPECT_EQ(0, wait_status(pid));
 }
 
-/* A condition's waiters go over to the lock, whose owner they lend their priority. */
+/*
+ * The waiters of a condition move to the lock, and lend its owner their
+ * priority.
+ */
 TEST_F(futex, waiters_are_moved_to_a_lock_that_inherits_priority)
 {
 	int *cond = &self->shared->word, *lock = &self->shared->other_word;
@@ -478,7 +484,7 @@ static void *twice(void *arg)
 	return (char *)arg + (long)arg;
 }
 
-/* The C library keeps what pthread_join() waits for with the stack. */
+/* The C library keeps the word that pthread_join() waits for with the stack. */
 TEST_F(futex, thread_can_be_joined_whose_stack_is_there)
 {
 	size_t size = 64 * page_size;

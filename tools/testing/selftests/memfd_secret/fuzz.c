@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * System calls at random, with secret files and mappings among what they get:
- * trinity(1), for SECONDS of the environment.
+ * Random system calls with secret files and mappings among their arguments, by
+ * trinity(1), for $SECONDS.
  *
- * It can not be told anything about secret memory, so fuzz_objects.c is
- * preloaded, and its processes are looked at to see that they have some.
+ * trinity knows nothing about secret memory. So fuzz_objects.c is preloaded,
+ * and its processes are checked for secret files and pages.
  */
 #define _GNU_SOURCE
 #include "stress.h"
@@ -24,20 +24,20 @@
 #define MEMLOCK (32 * MB)
 #define BYSTANDER MB
 #define MAX_PID 32768
-/* Not too long: it takes calls that fail out of its list, and files fill up. */
+/* Not too long: trinity stops using calls that fail, and files fill up. */
 #define ROUND 120
-/* So many rounds may end before the first call. */
+/* Allow this many rounds that end before the first call. */
 #define PATIENCE 5
 
-/* Bystanders: memory of this program, which is another user's. */
+/* Bystanders: memory of this program, which runs as another user. */
 FIXTURE(fuzzer) {
 	char *secret;
 	char *plain;
 };
 
 /*
- * No capability more than these, which lift limits of memory: others lead to
- * this program, or end the machine.
+ * No capability but these, which lift limits of memory: others give access to
+ * this program, or can end the machine.
  */
 FIXTURE_VARIANT(fuzzer) {
 	int capabilities[4];
@@ -50,7 +50,7 @@ FIXTURE_VARIANT_ADD(fuzzer, privileged_user) {
 	.number = 3,
 };
 
-/* What was seen of the fuzzer's processes, by their numbers. */
+/* What was seen of the fuzzer's processes, by PID. */
 enum { SEEN, WITH_FILE, WITH_MAPPING, WITH_PAGES, FACTS };
 static bool facts[FACTS][MAX_PID];
 
@@ -67,7 +67,7 @@ static int count(int fact)
  * Start and end
  */
 
-/* Of all that this program has, only these, and after exec, too. */
+/* Keep only these capabilities, also across execve(). */
 static bool keep_capabilities(const int *capabilities, int number)
 {
 	struct __user_cap_header_struct header = {
@@ -101,9 +101,10 @@ static bool limit(int resource, rlim_t value)
 }
 
 /*
- * What it would find out by itself, and keep there: sockets that can be made. Of
- * those it has at the start only these few, as every one has a chance to crash it
- * (in its options it picks a protocol that is one beyond the end of its table).
+ * A list of sockets that can be made, which trinity would find out by itself
+ * and cache. It opens all of these at the start, so the list is short, as each
+ * socket has a chance to crash it: in its options it may pick a protocol that
+ * is one beyond the end of its table.
  */
 static bool choose_sockets(void)
 {
@@ -119,7 +120,7 @@ static bool choose_sockets(void)
 	return ok;
 }
 
-/* What it does to the file system goes away with it. */
+/* Changes of the file system are gone when it ends. */
 static bool enter_jail(void)
 {
 	return !write_text(GROUP "/cgroup.procs", "0") &&
@@ -144,9 +145,9 @@ static void __attribute__((noreturn))
 run_fuzzer(int output, const char *group, const int *capabilities, int number)
 {
 	/*
-	 * Left out is what others would wait for: real-time tasks, and who has
-	 * a say in the opening of files. The latter taints the kernel as well,
-	 * which ends a round.
+	 * Leave out what others would wait for: real-time tasks, and listeners
+	 * that must allow each open(). The latter also taints the kernel, which
+	 * ends a round.
 	 */
 	const char *argv[16] = {
 		"trinity", "-q", "-l", "off", "-C", "4",
@@ -166,7 +167,7 @@ run_fuzzer(int output, const char *group, const int *capabilities, int number)
 	_exit(127);
 }
 
-/* The processes of the group, into @pids; how many. */
+/* List the processes of the group in @pids; returns how many there are. */
 static int list_processes(pid_t *pids, int max)
 {
 	FILE *file = fopen(GROUP "/cgroup.procs", "re");
@@ -179,7 +180,7 @@ static int list_processes(pid_t *pids, int max)
 	return n;
 }
 
-/* False if some are there after a minute. */
+/* Returns false if some are left after a minute. */
 static bool kill_all(void)
 {
 	pid_t pids[256];
@@ -197,7 +198,7 @@ static bool kill_all(void)
 }
 
 /*
- * What its processes have
+ * What the processes of trinity have
  */
 
 static bool is_secret(const char *name)
@@ -273,7 +274,7 @@ FIXTURE_SETUP(fuzzer)
 	ASSERT_EQ(0, mkdir(GROUP, 0755));
 	ASSERT_EQ(0, mkdir(FOLDER, 0755));
 	ASSERT_EQ(0, write_text(GROUP "/memory.max", "256M"));
-	/* System V's shared memory, too, goes with its user. */
+	/* Remove System V shared memory together with its last user. */
 	write_text("/proc/sys/kernel/shm_rmid_forced", "1");
 	memset(facts, 0, sizeof(facts));
 }
@@ -283,7 +284,7 @@ FIXTURE_TEARDOWN(fuzzer)
 	rmdir(FOLDER);
 }
 
-/* Its output goes on as comments. In some of the lines it counts its calls. */
+/* Print its output as comments. Some of the lines count its calls. */
 static void read_output(FILE *output, long *calls)
 {
 	char line[512];
@@ -301,7 +302,7 @@ static void read_output(FILE *output, long *calls)
 	clearerr(output);
 }
 
-/* Lets it end by itself: then it says how many calls it has made. */
+/* Let it end by itself, so that it prints how many calls it has made. */
 static void stop_fuzzer(pid_t pid)
 {
 	int tries;
@@ -312,8 +313,8 @@ static void stop_fuzzer(pid_t pid)
 }
 
 /*
- * Until @end, or until it crashes, which it does now and then. Adds to @calls;
- * true if nothing of it is left.
+ * Run it until @end, or until it crashes, which happens sometimes. Adds to
+ * @calls; returns true if nothing of it is left.
  */
 static bool fuzz(const char *group, const int *capabilities, int number,
 		 time_t end, long *calls)
@@ -356,7 +357,10 @@ TEST_F(fuzzer, does_no_harm)
 	long calls = 0, before;
 	time_t round_end;
 
-	/* Those of all system calls take turns with those about memory. */
+	/*
+	 * Rounds of all system calls and rounds of those about memory take
+	 * turns.
+	 */
 	for (rounds = 0; now() < end && fruitless < PATIENCE; rounds++) {
 		before = calls;
 		round_end = now() + ROUND < end ? now() + ROUND : end;

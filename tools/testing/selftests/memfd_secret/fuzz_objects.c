@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Preloaded into trinity(1) by fuzz.c: of the files and mappings that it makes to
- * hand to system calls, some are secret. What its system calls make then, they
- * make themselves; those do not come through here.
+ * Preloaded into trinity(1) by fuzz.c: some of the files and mappings that it
+ * makes to pass to system calls are secret. Objects that are made by its random
+ * system calls do not come through here.
  */
 #define _GNU_SOURCE
 #include "secretmem.h"
 
 /*
- * The first three of its files are secret; one of them is left without a size,
- * for whoever sets it first. The rest are what it asks for.
+ * The first three of its files are secret. One of them has no size, so that any
+ * call can set it. The others are memfds.
  */
 int memfd_create(const char *name, unsigned int flags)
 {
@@ -28,9 +28,9 @@ int memfd_create(const char *name, unsigned int flags)
 }
 
 /*
- * The mappings that system calls get are told from those it lives on by the
- * descriptor: it gives one, of /dev/zero, though they are anonymous. Every
- * other one is secret, as far as RLIMIT_MEMLOCK goes.
+ * A mapping that trinity makes for system calls can be told from one it needs
+ * itself: it is anonymous, but comes with the descriptor of /dev/zero. Every
+ * other one is secret, within RLIMIT_MEMLOCK.
  */
 void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A machine that can hibernate, and what the tests of that share.
+ * Shared by the tests of hibernation.
  *
- * Needs an empty disk, DISK, to swap to, "resume=" with the same disk, to come
- * back from there, and "hibernate=nocompress", to know a page again on it.
+ * They need an empty disk, DISK, for swap space, "resume=" with the same disk
+ * on the kernel command line, to come back from it, and "hibernate=nocompress",
+ * so that a page can be recognized on it.
  */
 #ifndef SELFTEST_HIBERNATE_H
 #define SELFTEST_HIBERNATE_H
@@ -42,7 +43,7 @@ FIXTURE_SETUP(machine)
 	if (!strstr(line, " resume=" DISK) ||
 	    !strstr(line, " hibernate=nocompress"))
 		SKIP(return, "not booted for this");
-	/* One that has failed may have left them. */
+	/* A test that failed may have left them. */
 	ASSERT_EQ(0, write_text(POLICY, "refuse"));
 	swapoff(DISK);
 	ASSERT_TRUE(make_swap(DISK, SWAP_PAGES));
@@ -69,9 +70,9 @@ FIXTURE_TEARDOWN(machine)
 }
 
 /*
- * Writes an image, starts the machine anew, and gets back from the image: 0, or
- * an error number. The way back is the restart's; it is no choice if there is
- * nothing to choose.
+ * Write an image, restart, and resume from it: 0, or an error number. "reboot"
+ * restarts the machine, which then resumes; that write is ignored where it is
+ * the only mode.
  */
 static inline int hibernate(void)
 {
@@ -79,7 +80,7 @@ static inline int hibernate(void)
 	return write_text(POWER_STATE, "disk") ? errno : 0;
 }
 
-/* How many of @nr pages are the page of this mark. */
+/* How many of @nr pages have the contents of this mark. */
 static inline int count_marks(const char *p, size_t nr, unsigned int mark)
 {
 	size_t i;
@@ -90,7 +91,7 @@ static inline int count_marks(const char *p, size_t nr, unsigned int mark)
 	return found;
 }
 
-/* How often the page of this mark is on the disk; -1 for an error. */
+/* How often a page with this mark is on the disk; -1 on error. */
 static inline int on_disk(unsigned int mark)
 {
 	size_t size = CHUNK_PAGES * page_size;
@@ -111,7 +112,7 @@ static inline int on_disk(unsigned int mark)
 	return found;
 }
 
-/* How many pages of the image have each mark; false for an error. */
+/* Count the pages of the image with each mark; false on error. */
 static inline bool read_image(int fd, int *plain, int *secret)
 {
 	char *page = map_plain(page_size);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * No secret page gets into a hibernation image, and none is overwritten by one. The
- * machine does not hibernate while there is one; otherwise it does, and also with an
- * empty secret file. Whoever is refused finds in the log who made the files. For the
- * other policy see wipe.c.
+ * No secret page gets into a hibernation image, and none is overwritten by one.
+ * The machine does not hibernate while there is one; otherwise it does, even
+ * with an empty secret file. If it refuses, the log names the makers of the
+ * files. For the other policy see wipe.c.
  */
 #define _GNU_SOURCE
 #include "hibernate.h"
@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 
 #define DISK_STAT	"/sys/block/vda/stat"
-/* Behind the swap space: a note that survives a restore, and an image. */
+/* After the swap space: a note that survives a restore, and an image. */
 #define NOTE_AT		(SWAP_PAGES << 12)
 #define IMAGE_AT	(NOTE_AT + (1 << 20))
 #define TRIES		20
@@ -31,7 +31,7 @@ static long sectors_written(void)
 	return nr;
 }
 
-/* What the log says of who made secret files. */
+/* The log's record of a maker of secret files. */
 struct maker {
 	long kb;
 	int pid;
@@ -63,7 +63,7 @@ static void read_makers(struct makers *makers, int log)
 	}
 }
 
-/* Is there nothing but a page of this one? */
+/* Is there nothing but one page, made by this process? */
 static bool only_this_process(struct makers *makers, int log)
 {
 	char name[16] = "";
@@ -106,7 +106,7 @@ TEST_F(machine, does_not_hibernate_if_one_is)
 
 #define MAKERS	10
 
-/* Calls itself @name, makes files with so many pages, says so, and keeps them. */
+/* Take @name, make @files files of @pages pages, report it, and keep them. */
 static void make_and_wait(const char *name, size_t pages, int files, int done)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -142,7 +142,9 @@ static void end_maker(pid_t pid)
 	wait_status(pid);
 }
 
-/* The largest does not come first, nor last; and has two files, both of them small. */
+/*
+ * The largest maker is neither the first nor the last, and has two small files.
+ */
 TEST_F(machine, refusal_names_eight_makers_the_largest_first)
 {
 	const long kb = page_size >> 10;
@@ -192,7 +194,7 @@ TEST_F(machine, refusal_names_a_maker_that_is_gone)
 	fd = receive_fd(sockets[0]);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, wait_status(pid));
-	/* Who touches a page did not make the file. */
+	/* Allocating a page does not make a process the maker. */
 	ASSERT_EQ(0, fallocate(fd, 0, 0, page_size));
 	EXPECT_EQ(EPERM, hibernate());
 	read_makers(&makers, log);
@@ -202,7 +204,9 @@ TEST_F(machine, refusal_names_a_maker_that_is_gone)
 	close(fd);
 }
 
-/* /dev/kmsg would escape it itself, so this reads what goes to the console. */
+/*
+ * /dev/kmsg escapes such characters itself, so read what goes to the console.
+ */
 TEST_F(machine, name_of_a_maker_does_not_break_the_log)
 {
 	const size_t size = 1 << 20;
@@ -217,7 +221,7 @@ TEST_F(machine, name_of_a_maker_does_not_break_the_log)
 	end_maker(pid);
 }
 
-/* The PID is the one that whoever reads the log has to do with. */
+/* The PID is that of the PID namespace in which the log is read. */
 TEST_F(machine, maker_in_a_container_has_its_pid_outside)
 {
 	struct pollfd end = { .events = POLLIN };
@@ -244,7 +248,7 @@ TEST_F(machine, maker_in_a_container_has_its_pid_outside)
 	EXPECT_EQ(1, makers.nr_named);
 	EXPECT_EQ(maker, makers.named[0].pid);
 	EXPECT_STREQ("inside", makers.named[0].name);
-	/* It is killed with its parent. Its page is gone when it is. */
+	/* It is killed with its parent; its page is gone when it has ended. */
 	end.fd = syscall(SYS_pidfd_open, maker, 0);
 	ASSERT_LE(0, end.fd);
 	end_maker(pid);
@@ -274,7 +278,7 @@ TEST_F(machine, hibernates_once_the_secret_is_gone)
 	EXPECT_EQ(0, on_disk(SECRET));
 }
 
-/* Nobody runs any more but the one who makes the image, and he makes a secret. */
+/* All tasks but this one are frozen; then it creates a secret page. */
 TEST_F(machine, page_that_comes_after_all_are_frozen_is_in_no_image)
 {
 	int fd = open(SNAPSHOT, O_RDONLY | O_CLOEXEC), log = open_log();
@@ -289,7 +293,7 @@ TEST_F(machine, page_that_comes_after_all_are_frozen_is_in_no_image)
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(0, in_suspend);
 	EXPECT_TRUE(only_this_process(&makers, log));
-	/* This lets go of the kernel's threads, too. */
+	/* This also thaws the kernel threads. */
 	EXPECT_EQ(0, ioctl(fd, SNAPSHOT_FREE));
 
 	munmap(self->secret, 2 * page_size);
@@ -304,8 +308,8 @@ TEST_F(machine, page_that_comes_after_all_are_frozen_is_in_no_image)
 }
 
 /*
- * Makes a secret as soon as the kernel says that it is about to hibernate. To be
- * woken would take a tick, which may be too late.
+ * Create a secret page as soon as the kernel logs that it is about to
+ * hibernate. Poll, as waking up would take a tick, which may be too late.
  */
 static void make_secret_in_between(int kmsg, char *secret)
 {
@@ -349,7 +353,7 @@ TEST_F(machine, page_that_comes_while_it_hibernates_ends_that)
 	EXPECT_EQ(EBUSY, err);
 }
 
-/* How many pages an image has, which is on the disk afterwards; -1 for an error. */
+/* Copy an image to the disk. Returns the number of its pages; -1 on error. */
 static long save_image(int snapshot, int disk)
 {
 	size_t size = CHUNK_PAGES * page_size, used;
@@ -394,8 +398,9 @@ static bool load_image(int snapshot, int disk, long nr)
 }
 
 /*
- * Goes back to where the image was made. If that fails, an error number; -1 if it was
- * not even tried. Makes a secret when nobody else runs any more, if there is @secret.
+ * Restore the image, which continues where it was made. Returns an error number
+ * if that fails, -1 if it was not even tried. With @secret, a secret page is
+ * created after all other tasks are frozen.
  */
 static int restore_image(int disk, long nr, char *secret)
 {
@@ -419,12 +424,15 @@ TEST_F(machine, no_image_is_restored_over_a_page_that_comes_in_between)
 	long nr;
 
 	ASSERT_LE(0, fd);
-	/* Nobody else writes to a disk that is swapped to. */
+	/* Only this test may write to the disk now, so do not swap to it. */
 	ASSERT_EQ(0, swapoff(DISK));
 	ASSERT_EQ(page_size, pwrite(disk, note, page_size, NOTE_AT));
 	ASSERT_EQ(0, ioctl(fd, SNAPSHOT_FREEZE));
 	ASSERT_EQ(0, ioctl(fd, SNAPSHOT_CREATE_IMAGE, &in_suspend));
-	/* From here on twice: all but the disk is then as it was. */
+	/*
+	 * This point is reached twice: the second time everything but the disk
+	 * is as it was the first time.
+	 */
 	if (in_suspend) {
 		nr = save_image(fd, disk);
 		close(fd);

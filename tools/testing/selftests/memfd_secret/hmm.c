@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A device that mirrors a process' page tables, as GPUs and network adapters do,
- * gets no secret page. The device is the kernel's own for tests, of TEST_HMM: it
- * copies from and to what it finds.
+ * A device that mirrors a process's page tables, as GPUs and network adapters
+ * do, gets no secret page. The device is that of TEST_HMM, which copies from
+ * and to the pages it finds.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -33,7 +33,7 @@ struct hmm_dmirror_cmd {
 
 enum { SECRET = 1, PLAIN, DEVICE };
 
-/* Nothing makes a device node for it. -1 if there is no such device. */
+/* No device node is created for it: make one. -1 if there is no such device. */
 static int open_device(void)
 {
 	FILE *file = fopen("/proc/devices", "re");
@@ -56,7 +56,9 @@ static int open_device(void)
 	return fd;
 }
 
-/* Secret and ordinary pages, and what the device copies from and to. */
+/*
+ * Secret and ordinary pages, and the buffer that the device copies from and to.
+ */
 FIXTURE(mirror) {
 	int device;
 	size_t size;
@@ -191,11 +193,11 @@ TEST_F(mirror, pages_do_not_move_to_the_device)
 			       self->size, self->buffer));
 	EXPECT_TRUE(is_filled(self->buffer, self->size, PLAIN));
 	EXPECT_EQ(0, page_frame(self->plain));
-	/* It comes back for this. */
+	/* Reading it brings it back. */
 	EXPECT_TRUE(is_filled(self->plain, self->size, PLAIN));
 }
 
-/* The secret pages between ordinary ones, in one range. */
+/* Move the secret pages between ordinary ones, to make one range. */
 static char *surround(char *secret, size_t size)
 {
 	char *p = map_plain(3 * size);
@@ -318,7 +320,7 @@ static void *device_reader(void *arg)
 	while (!stopped()) {
 		if (device_do(window->device, HMM_DMIRROR_READ, window->p,
 			      page_size, buffer)) {
-			/* The other one needs mmap_lock, too. */
+			/* The other thread needs mmap_lock as well. */
 			usleep(1);
 			continue;
 		}
@@ -329,7 +331,7 @@ static void *device_reader(void *arg)
 	return NULL;
 }
 
-/* What was there before is unmapped, and so leaves its file. */
+/* The mmap() unmaps the previous page, which leaves its file with that. */
 static bool fill_window(char *p, int fd, int flags, char c)
 {
 	if (mmap(p, page_size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd,

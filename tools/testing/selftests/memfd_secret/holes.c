@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fallocate(), MADV_REMOVE, lseek() and msync(): as on a memfd, which is the control.
+ * fallocate(), MADV_REMOVE, lseek() and msync() work as on a memfd, which is
+ * the control.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -49,13 +50,16 @@ static off_t size_of(int fd)
 	return fstat(fd, &st) ? -1 : st.st_size;
 }
 
-/* Of a file, in bytes; on 32 bit the number of a page is the limit. */
+/*
+ * The largest size of a file in bytes; with 32 bits the page index is the
+ * limit.
+ */
 static off_t largest_size(void)
 {
 	return sizeof(long) == 8 ? LLONG_MAX : (off_t)ULONG_MAX * page_size;
 }
 
-/* Pages that are there, be they touched or not. */
+/* The pages of the file, whether they were touched or not. */
 static long pages_of(int fd)
 {
 	struct stat st;
@@ -69,7 +73,7 @@ TEST_F(file, fallocate_brings_pages)
 	EXPECT_EQ(3, pages_of(self->fd));
 	EXPECT_EQ(self->size, size_of(self->fd));
 	EXPECT_TRUE(is_zero(self->mem, self->size));
-	/* All of them were there or came now. */
+	/* Reading has added the others, so all pages exist now. */
 	EXPECT_EQ(PAGES, pages_of(self->fd));
 	fill(self->mem, self->size, 1);
 	EXPECT_EQ(0, fallocate(self->fd, 0, 0, self->size));
@@ -95,7 +99,7 @@ TEST_F(file, fallocate_keeps_the_size_if_asked_to)
 	EXPECT_EQ(self->size, size_of(self->fd));
 	EXPECT_EQ(2, pages_of(self->fd));
 	EXPECT_EQ(SIGBUS, probe_read(self->mem + self->size));
-	/* The size that it has: nothing is cut but what is behind it. */
+	/* Setting the same size cuts only what is beyond it. */
 	EXPECT_EQ(0, ftruncate(self->fd, self->size));
 	EXPECT_EQ(0, pages_of(self->fd));
 	EXPECT_EQ(0, fallocate(self->fd, FALLOC_FL_KEEP_SIZE, self->size,
@@ -117,7 +121,7 @@ TEST_F(file, last_byte_that_a_file_may_have_can_be_allocated)
 		EXPECT_EQ(PAGES + 1, pages_of(self->fd));
 		EXPECT_EQ(i ? largest_size() : (off_t)self->size,
 			  size_of(self->fd));
-		/* It was not touched. */
+		/* It was not touched, so it counts as a hole. */
 		EXPECT_EQ(self->size, lseek(self->fd, 0, SEEK_HOLE));
 		ASSERT_EQ(0, ftruncate(self->fd, self->size));
 		EXPECT_EQ(PAGES, pages_of(self->fd));
@@ -125,7 +129,7 @@ TEST_F(file, last_byte_that_a_file_may_have_can_be_allocated)
 	EXPECT_TRUE(is_filled(self->mem, self->size, 1));
 }
 
-/* It is killed when there is something of it, and a lot is still to come. */
+/* Kill it when some pages are allocated and many are still missing. */
 TEST_F(file, fallocate_that_is_killed_leaves_nothing)
 {
 	const off_t large = 64 << 20;
@@ -209,7 +213,7 @@ TEST_F(file, size_limit_holds_for_fallocate)
 }
 
 struct hole {
-	/* In quarters of a page. */
+	/* start and end in quarters of a page */
 	int start;
 	int end;
 	int pages_gone;
@@ -221,7 +225,7 @@ static const struct hole holes[] = {
 	{ 4 * PAGES - 1, 8 * PAGES, 0 }, { 4 * PAGES, 8 * PAGES, 0 },
 };
 
-/* Has a hole that was punched where it should, and nothing else? */
+/* Is there a hole where it was punched, and nowhere else? */
 static bool is_punched(const char *mem, size_t size, const struct hole *hole)
 {
 	size_t start = hole->start * page_size / 4;
@@ -268,7 +272,7 @@ TEST_F(file, holes_are_in_all_mappings)
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	if (!pid) {
-		/* It has its own page tables, and uses them. */
+		/* The child has its own page tables, and uses them. */
 		close(go[1]);
 		if (!is_filled(self->mem, self->size, 1) ||
 		    write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1)
@@ -300,7 +304,7 @@ TEST_F(file, MADV_REMOVE_needs_a_mapping_that_may_write)
 	fill(self->mem, page_size, 1);
 	ASSERT_EQ(0, madvise(p, page_size, MADV_REMOVE));
 	EXPECT_TRUE(is_zero(p, page_size));
-	/* A descriptor that is for reading only there is of the memfd alone. */
+	/* Only a memfd can be opened again for reading. */
 	sprintf(path, "/proc/self/fd/%d", self->fd);
 	fd = open(path, O_RDONLY);
 	if (variant->secret) {
@@ -378,7 +382,7 @@ TEST_F(file, there_is_nothing_to_write_back)
 	EXPECT_TRUE(is_filled(self->mem, self->size, 1));
 }
 
-/* A memfd of this kernel cannot do that. */
+/* A memfd of this kernel does not support this. */
 TEST(range_can_be_zeroed)
 {
 	size_t size = PAGES * page_size;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a guest asks of the host that runs it, over the port named in $CONTROL:
+ * Requests of a guest to the host that runs it, over the port named in
+ * $CONTROL:
  *
  *	search HEX		HEX is the complement of the bytes searched for
  *	found NUMBER		how often they are in the guest's RAM, which the
  *				host has dumped from outside
- *	error TEXT		it could not be done
+ *	error TEXT		the search failed
  */
 #ifndef SELFTEST_HOST_H
 #define SELFTEST_HOST_H
@@ -27,7 +28,10 @@ static inline bool host_is_there(void)
 	return getenv("CONTROL");
 }
 
-/* One line of the host's into @line, without its end; 0, or -1 and errno. */
+/*
+ * Read one line from the host into @line, without its newline; 0, or -1 and
+ * errno.
+ */
 static inline int host_read_line(int fd, char *line, size_t size)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -56,8 +60,8 @@ static inline int host_read_line(int fd, char *line, size_t size)
 }
 
 /*
- * How often @key is in the RAM of this guest. -1 if that is not known; why not
- * is written to standard error.
+ * How often @key is in the RAM of this guest; -1 if that is unknown, with the
+ * reason on standard error.
  */
 static inline long host_search(const struct kcore_key *key)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Memory that fails on request, page by page, and how a process hears of it.
+ * Memory that fails on request, page by page, and how a process learns of it.
  */
 #ifndef SELFTEST_HWPOISON_H
 #define SELFTEST_HWPOISON_H
@@ -9,7 +9,7 @@
 
 #define HWPOISON	"/sys/kernel/debug/hwpoison/"
 
-/* What came with the last signal of a probe. */
+/* The details of a probe's last signal. */
 static __thread siginfo_t last;
 
 static inline void failure_handler(int sig, siginfo_t *info, void *context)
@@ -18,7 +18,7 @@ static inline void failure_handler(int sig, siginfo_t *info, void *context)
 	probe_handler(sig);
 }
 
-/* 0, or the error number that writing @number to the file gave. */
+/* Write @number to the file: 0, or the error number. */
 static inline int write_number(const char *path, unsigned long long number)
 {
 	char text[32];
@@ -32,7 +32,7 @@ static inline int fail_frame(unsigned long long frame)
 	return write_number(HWPOISON "corrupt-pfn", frame);
 }
 
-/* Does a probe, of which @sig came, say that the memory at @p has failed? */
+/* Does @sig, the result of a probe, mean that the memory at @p has failed? */
 static inline bool has_failed(int sig, const void *p)
 {
 	return sig == SIGBUS && last.si_code == BUS_MCEERR_AR &&

@@ -22,9 +22,9 @@ static inline bool inject_set(const char *which, const char *name,
 }
 
 /*
- * Makes @percent of all allocations fail in the tasks that ask for it. None do
- * so as yet, but fail-nth applies to the same allocations from now on. To be
- * called again with 0 in the end. False if the kernel is not made for it.
+ * Make @percent of all allocations fail in the tasks that ask for it. No task
+ * does yet, but fail-nth applies to the same allocations from now on. Call it
+ * again with 0 at the end. Returns false on a kernel without fault injection.
  */
 static inline bool inject_failures(int percent)
 {
@@ -47,8 +47,8 @@ static inline bool inject_failures(int percent)
 }
 
 /*
- * Leaves the tasks that ask for it single pages only, as if all memory was
- * fragmented. To be called again with false in the end, as above.
+ * Leave only single pages to the tasks that ask for it, as if all memory was
+ * fragmented. Call it again with false at the end, as above.
  */
 static inline bool inject_fragmentation(bool on)
 {
@@ -58,8 +58,8 @@ static inline bool inject_fragmentation(bool on)
 }
 
 /*
- * Should this thread have the failures? After inject_failures(), and first with true.
- * The file stays open until they end: to open it could fail.
+ * Turn the failures on or off for this thread, after inject_failures(), and on
+ * first. The file stays open in between, as opening it could fail.
  */
 static inline void inject_here(bool on)
 {
@@ -75,8 +75,8 @@ static inline void inject_here(bool on)
 }
 
 /*
- * Lets the kernel read from @p: false where an own access would have been a
- * signal, or a visit of the OOM killer.
+ * Let the kernel read from @p. Returns false where a direct access would have
+ * raised a signal or invoked the OOM killer.
  */
 static inline bool kernel_touch(void *p)
 {

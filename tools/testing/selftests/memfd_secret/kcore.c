@@ -4,15 +4,15 @@
  *
  * /proc/kcore is an ELF core file of the kernel. Its segments for RAM (the
  * direct map), for the kernel image and for the memory map are read from end to
- * end. The segments for vmalloc areas and modules are terabytes of nothing with
- * a few areas in it, of which /proc/vmallocinfo is the list. Areas of devices
- * are left out: /proc/kcore shows them as zeros anyway. What lies below the direct
- * map, as these areas do on RISC-V, has a negative offset in the file, at which
- * nobody can read.
+ * end. The segments for vmalloc areas and modules are terabytes of address
+ * space with a few areas in it; /proc/vmallocinfo lists these. Areas of devices
+ * are skipped, as /proc/kcore shows them as zeros. Segments below the direct
+ * map, where RISC-V has its vmalloc areas, have a negative offset in the file,
+ * at which nothing can be read.
  *
- * Where the kernel can not read an address, /proc/kcore has zeros. A read that
- * fails altogether makes the scan fail, and so does a direct map smaller than
- * the memory of the machine.
+ * Where the kernel cannot read an address, /proc/kcore has zeros. A read that
+ * fails altogether makes the scan fail, and so does a direct map that is
+ * smaller than the memory of the machine.
  */
 #define _GNU_SOURCE
 #define _FILE_OFFSET_BITS 64
@@ -30,7 +30,7 @@
 #define CHUNK_SIZE	(256 << 10)
 #define KPTR_RESTRICT	"/proc/sys/kernel/kptr_restrict"
 #define RECORD_WORDS	(KCORE_RECORD_SIZE / sizeof(long))
-#define PAGE_WORD	KCORE_KEY_WORDS		/* where a record has its page */
+#define PAGE_WORD	KCORE_KEY_WORDS		/* a record's page number */
 
 #if __SIZEOF_LONG__ == 8
 #define elf_hdr		elf64_hdr
@@ -40,7 +40,7 @@
 #define elf_phdr	elf32_phdr
 #endif
 
-/* What went wrong, for the caller of kcore_scan(). */
+/* Note the error for the caller of kcore_scan(). */
 #define fail(kcore, ...) \
 	(snprintf((kcore)->scan->error, sizeof((kcore)->scan->error), \
 		  __VA_ARGS__), -1)
@@ -60,7 +60,7 @@ struct kcore {
 	struct kcore_search *search;
 	unsigned char **seen;		/* for each search, one byte a page */
 	int nr_searches;
-	off_t harmless;			/* of a page in which nothing was found */
+	off_t harmless;			/* of a page without any record */
 	struct kcore_scan *scan;
 };
 
@@ -76,7 +76,7 @@ const char * const kcore_kind_name[KCORE_KINDS] = {
  */
 
 /*
- * Between two words of a key, so that the compiler does not have all of it in
+ * Used between two words of a key, so that the compiler never has all of it in
  * registers: from there it would get to the stack, or to the kernel's copy of
  * the registers.
  */
@@ -205,7 +205,7 @@ static int swap_kptr_restrict(int new)
 }
 
 /*
- * What there is to read
+ * What to read
  */
 
 static int add_area(struct kcore *kcore, unsigned long start, unsigned long end)
@@ -311,8 +311,8 @@ static bool has_areas(const struct kcore *kcore, const struct elf_phdr *segment)
 }
 
 /*
- * Segments have no names. The kernel image lies in RAM, so it is in a segment
- * of RAM a second time. The memory map is a small fraction of the memory.
+ * Segments have no names. The kernel image lies in RAM, so a segment for RAM
+ * contains it as well. The memory map is a small fraction of the memory.
  */
 static enum kcore_kind kind_of(const struct kcore *kcore,
 			       const struct elf_phdr *segment)
@@ -331,7 +331,7 @@ static enum kcore_kind kind_of(const struct kcore *kcore,
 	return KCORE_DIRECT_MAP;
 }
 
-/* How much memory the direct map covers: not all of it if there is highmem. */
+/* How much memory the direct map covers: with highmem, not all of it. */
 static unsigned long long direct_map_size(void)
 {
 	long low = meminfo_kb("LowTotal");
@@ -343,7 +343,7 @@ static unsigned long long direct_map_size(void)
  * Reading
  */
 
-/* Is there anything of what is searched for? */
+/* Count the records in this page; false if there is none. */
 static bool look_at_page(struct kcore *kcore, const void *addr,
 			 enum kcore_kind kind)
 {
@@ -384,7 +384,7 @@ static int scan_range(struct kcore *kcore, const struct elf_phdr *segment,
 
 		nr = pread(kcore->fd, kcore->buf, size, offset);
 		if (nr < 0 && errno == EFAULT && segment->p_memsz == page_size)
-			return 0;	/* the vsyscall page, not to be read */
+			return 0;	/* the vsyscall page: not readable */
 		if (nr <= 0 || nr % page_size)
 			return fail(kcore, "/proc/kcore, %s at %#lx: %s",
 				    kcore_kind_name[kind], start,
@@ -424,7 +424,9 @@ static int scan_areas(struct kcore *kcore, const struct elf_phdr *segment)
 	return 0;
 }
 
-/* The kernel image need not end with a page, the file has it in whole pages. */
+/*
+ * The kernel image need not end at a page boundary; the file has whole pages.
+ */
 static int scan_segment(struct kcore *kcore, const struct elf_phdr *segment)
 {
 	enum kcore_kind kind = kind_of(kcore, segment);
@@ -442,8 +444,9 @@ static int scan_segment(struct kcore *kcore, const struct elf_phdr *segment)
 }
 
 /*
- * The kernel's buffer is freed with what was last read in it. Let that be a page
- * that has nothing to be found, and that can be read: it does not start with 0.
+ * The kernel's buffer is freed with the contents it read last. Make these a
+ * page without records that is known to be readable, as its first byte is not
+ * 0.
  */
 static int clear_kernel_buffer(struct kcore *kcore)
 {

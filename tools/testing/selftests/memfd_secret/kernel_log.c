@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The kernel log has nothing of a secret, whatever a holder dies of. On x86 the
- * kernel prints the bytes around the instruction pointer of who is killed by a
- * SIGSEGV; so that pointer is sent into secret memory and around it. The same in
+ * The kernel log has nothing of a secret, however its holder dies. On x86 the
+ * kernel prints the bytes around the instruction pointer when SIGSEGV kills a
+ * process; so the tests jump into secret memory and around it. The same in
  * ordinary memory is the control. Other architectures print no code at all.
  */
 #define _GNU_SOURCE
@@ -10,7 +10,7 @@
 
 #include <ctype.h>
 
-/* What is printed begins that much before the instruction pointer. */
+/* The printed bytes begin this far before the instruction pointer. */
 #define CODE_BEFORE	42
 #define CODE_SIZE	64
 
@@ -22,12 +22,15 @@
 #define PRINTS_CODE	false
 #endif
 
-/* As many bytes of a secret, in one line, are no coincidence. */
+/* This many secret bytes in a row are no coincidence. */
 #define RUN		4
 
 enum { LEFT = 1, MIDDLE, RIGHT };
 
-/* What decides whether the kernel says anything, and what it has to be. */
+/*
+ * Settings that decide whether the kernel prints anything, and the values
+ * needed.
+ */
 static const struct {
 	const char *path;
 	const char *value;
@@ -38,8 +41,8 @@ static const struct {
 };
 
 /*
- * The middle one of three pages each: a secret one and an ordinary one, of the same
- * contents. Their neighbours are ordinary.
+ * The middle one of three pages: once secret and once ordinary, with the same
+ * contents. The pages around it are ordinary.
  */
 FIXTURE(jump) {
 	char *secret;
@@ -49,8 +52,8 @@ FIXTURE(jump) {
 };
 
 FIXTURE_VARIANT(jump) {
-	bool touched;		/* by the one who jumps */
-	bool fatal_signals;	/* are printed, too */
+	bool touched;		/* by the child that jumps */
+	bool fatal_signals;	/* are printed as well */
 };
 
 FIXTURE_VARIANT_ADD(jump, touched) { .touched = true };
@@ -61,7 +64,10 @@ FIXTURE_VARIANT_ADD(jump, touched_fatal) {
 
 FIXTURE_VARIANT_ADD(jump, untouched_fatal) { .fatal_signals = true };
 
-/* The middle page is mapped anew: no page table has it as yet. */
+/*
+ * The middle page is mapped again after it is filled, so it is in no page table
+ * yet.
+ */
 static char *map_three_pages(int fd)
 {
 	char *area = map_plain(3 * page_size), *middle = area + page_size;
@@ -106,7 +112,7 @@ FIXTURE_TEARDOWN(jump)
 	EXPECT_TRUE(is_filled(self->secret, page_size, MIDDLE));
 }
 
-/* The byte that a word is, as two hexadecimal digits, or <two>; -1 if none. */
+/* The value of a word of two hexadecimal digits, or of <two>; -1 otherwise. */
 static int hex_byte(const char *word, size_t len)
 {
 	char digits[3] = "";
@@ -121,7 +127,7 @@ static int hex_byte(const char *word, size_t len)
 	return strtol(digits, NULL, 16);
 }
 
-/* The next bytes in a row in *@text, which is moved behind them. */
+/* Parse the next bytes in a row of *@text, and advance it past them. */
 static int hex_bytes(const char **text, unsigned char *bytes, int max)
 {
 	int n = 0, byte;
@@ -140,7 +146,7 @@ static int hex_bytes(const char **text, unsigned char *bytes, int max)
 	return n;
 }
 
-/* Do @n bytes have any RUN of the secret in them? */
+/* Do the @n bytes contain any RUN bytes of the secret in a row? */
 static bool has_secret(const unsigned char *bytes, int n)
 {
 	size_t at;
@@ -156,9 +162,9 @@ static bool has_secret(const unsigned char *bytes, int n)
 	return false;
 }
 
-/* What the kernel had to say, in numbers of lines. */
+/* What the kernel printed, in numbers of lines. */
 struct said {
-	int of_child;		/* that it was killed, on x86 */
+	int of_child;		/* about the child's end, on x86 */
 	int code;		/* about its code */
 	int code_with_bytes;
 	int code_as_expected;
@@ -186,7 +192,10 @@ static void count_line(struct said *said, const char *text,
 		said->with_secret += has_secret(bytes, n);
 }
 
-/* A child jumps to @target, having read a byte at @touch if that is not NULL. */
+/*
+ * Start a child that jumps to @target, after reading a byte at @touch if that
+ * is not NULL.
+ */
 static pid_t start_jumper(const char *target, const char *touch)
 {
 	pid_t pid = fork();
@@ -202,7 +211,7 @@ static pid_t start_jumper(const char *target, const char *touch)
 	return pid;
 }
 
-/* Lets a child die at @target, and hears what is said of it. */
+/* Let a child die at @target, and count what the kernel prints about it. */
 static struct said jump_to(struct __test_metadata *_metadata, int log,
 			   const char *target, const char *touch)
 {
@@ -221,8 +230,9 @@ static struct said jump_to(struct __test_metadata *_metadata, int log,
 }
 
 /*
- * Jumps to @offset in the page, or beside it. Is what would be printed, less than
- * a page and thus at most two of the three, @secret in part at least?
+ * Jump to @offset in the page, or next to it. @secret: is a part of the bytes
+ * that would be printed secret? They are less than a page, so in at most two
+ * pages.
  */
 static void jump(struct __test_metadata *_metadata,
 		 const FIXTURE_DATA(jump) * self,

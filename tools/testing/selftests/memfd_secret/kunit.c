@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel's own tests said at boot. Needs a kernel with SECRETMEM_KUNIT_TEST
- * and KUNIT_DEBUGFS.
+ * The results of the kernel's own tests at boot. Needs a kernel with
+ * SECRETMEM_KUNIT_TEST and KUNIT_DEBUGFS.
  */
 #define _GNU_SOURCE
 #include "testing.h"
 
-/* Whether a suite has passed. Logs it, and hands its lines to @look. */
+/* Check that a suite has passed. Logs its lines, and hands them to @look. */
 static void expect_suite(struct __test_metadata *_metadata, const char *name,
 			 void (*look)(const char *line))
 {
@@ -40,7 +40,10 @@ static void look_for_splits(const char *line)
 TEST(direct_map_is_changed_exactly)
 {
 	expect_suite(_metadata, "set_direct_map", look_for_splits);
-	/* Only arm64 has none where it has secret memory. */
+	/*
+	 * Of the kernels with secret memory, only those of arm64 have no large
+	 * pages.
+	 */
 #ifndef __aarch64__
 	if (!_metadata->skip)
 		EXPECT_TRUE(large_pages_split || frees_unmap());

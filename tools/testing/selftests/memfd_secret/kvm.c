@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A virtual machine gets no secret page into its memory: a guest that touches one
- * ends KVM_RUN with EFAULT, and at once. Ordinary memory beside it is the control.
+ * A virtual machine gets no secret page into its memory: if its guest touches
+ * one, KVM_RUN fails with EFAULT at once. Ordinary memory next to it is the
+ * control.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -11,7 +12,7 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 
-/* Where the guest has its code and the memory in question, by its addresses. */
+/* The guest's addresses of its code and of the memory in question. */
 #define CODE_AT		0x1000
 #define SECRET_AT	0x8000
 #define PLAIN_AT	0x9000
@@ -30,12 +31,14 @@
 #define EAX_BEFORE	0x5a5a5a5a
 #define EAX_IN_MEMORY	0x12345678
 
-/* After so many seconds, a KVM_RUN that has not ended by itself ends with EINTR. */
+/*
+ * After this many seconds a KVM_RUN that has not ended is interrupted: EINTR.
+ */
 #define PATIENCE	5
 
 enum { SECRET = 1, PLAIN };
 
-/* At the start of each memory, so that it can be run as well as read. */
+/* At the start of each memory, so that it can be executed as well as read. */
 static const unsigned char memory_code[] = {
 	OPERAND_SIZE, SET_EAX, 0x78, 0x56, 0x34, 0x12,
 	OPERAND_SIZE, OUT_EAX, PORT,
@@ -55,7 +58,7 @@ static void fill_memory(char *p, unsigned int seed)
 	memcpy(p, memory_code, sizeof(memory_code));
 }
 
-/* A page that is mapped anew once it has its contents; in no page table as yet. */
+/* Map a page again after it is filled, so that it is in no page table yet. */
 static char *map_filled(int fd, unsigned int seed, bool touched, int prot)
 {
 	char *p = map_shared(fd, page_size);
@@ -72,9 +75,9 @@ static char *map_filled(int fd, unsigned int seed, bool touched, int prot)
 }
 
 /*
- * A machine with one processor, which starts in real mode. If it has its interrupt
- * controller in the kernel and interrupts are on, KVM looks in the background for
- * a page that is missing, and lets the guest wait.
+ * A machine with one processor, which starts in real mode. If its interrupt
+ * controller is in the kernel and interrupts are on, KVM fetches a missing page
+ * in the background, and the guest waits for it.
  */
 FIXTURE(guest) {
 	char *secret;
@@ -198,7 +201,9 @@ static void interrupt(int sig)
 {
 }
 
-/* 0 if the guest came to its OUT, -1 and errno if KVM_RUN failed, or else 1. */
+/*
+ * 0 if the guest reached its OUT, -1 and errno if KVM_RUN failed, otherwise 1.
+ */
 static int run_from(const FIXTURE_DATA(guest) * guest, __u64 start,
 		    bool interrupts)
 {
@@ -218,7 +223,7 @@ static int run_from(const FIXTURE_DATA(guest) * guest, __u64 start,
 		guest->run->io.port != PORT;
 }
 
-/* One access by the guest. */
+/* Let the guest make one access. */
 static int run_access(const FIXTURE_DATA(guest) * guest, unsigned char opcode,
 		      unsigned int address, bool interrupts)
 {
@@ -283,7 +288,7 @@ TEST_F(guest, runs_no_secret)
 	EXPECT_EQ(EAX_IN_MEMORY, guest_eax(self->cpu));
 }
 
-/* The guest has the page in its own page tables when the host takes it away. */
+/* The guest has the page in its page tables when the host replaces it. */
 TEST_F(guest, loses_what_becomes_secret)
 {
 	const int prot = PROT_READ | PROT_WRITE;

@@ -11,7 +11,7 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 
-/* A loop device over @fd, -1 if there are none; it goes with its descriptor. */
+/* A loop device over @fd, -1 if there are none. It ends with its descriptor. */
 static int loop_device(int fd, __u32 flags)
 {
 	struct loop_config config = {
@@ -55,7 +55,10 @@ TEST_F(file, loop_device_reads_nothing)
 	EXPECT_TRUE(is_filled(self->buf, self->size, PLAIN));
 }
 
-/* Without a page cache of its own, if the file below knows how. */
+/*
+ * With direct I/O a loop device has no page cache, if the file below supports
+ * that.
+ */
 TEST_F(file, loop_device_with_direct_io_reads_nothing)
 {
 	int loop = loop_device(self->secret.fd, LO_FLAGS_DIRECT_IO);
@@ -101,7 +104,7 @@ TEST_F(file, loop_device_changes_nothing)
 	EXPECT_TRUE(is_filled(self->plain.mem, self->size, BUFFER));
 }
 
-/* The device has a say in how the pages of its file are allocated. */
+/* A loop device changes the GFP mask of the file below it. */
 TEST_F(file, loop_device_does_not_hinder_its_use)
 {
 	int fd = secret_file(self->size), loop = loop_device(fd, 0);

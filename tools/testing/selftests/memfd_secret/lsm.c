@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Security modules see a secret file as they see one of memfd_create(), which
- * every test is run with, too.
+ * Security modules treat a secret file like one of memfd_create(), with which
+ * each test runs as well.
  *
  * The module is chosen on the kernel command line, lsm=NAME. SELinux gets its
- * policy, selinux.conf, once a boot. With LSM_POLICY=bare in the environment, where
- * a word of the kernel command line can put it, the policy lacks the line on
- * secret files.
+ * policy, selinux.conf, once per boot. With LSM_POLICY=bare in the environment,
+ * which a word on the kernel command line can set, the policy lacks the line
+ * for secret files.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -22,13 +22,13 @@
 #define SELINUXFS "/sys/fs/selinux"
 #define SMACKFS "/sys/fs/smackfs"
 
-/* Exit status of a skipped test: SKIP() alone does not keep it from going on. */
+/* Exit status of a skipped test: SKIP() in the setup does not stop the test. */
 #define SKIPPED 255
 
-/* Exit status of a child that did not get as far as what it was made for. */
+/* Exit status of a child that did not get to what it is for. */
 #define CHILD_FAILED 200
 
-/* With it a child is told which descriptor to look at after execve(). */
+/* Tells a child which descriptor to check after execve(). */
 #define INHERITED "LSM_INHERITED"
 
 enum kind { ORDINARY, MEMFD, SECRET };
@@ -59,7 +59,7 @@ static bool module_is_on(const char *module)
 	return strstr(list, word);
 }
 
-/* Why the tests of @module are to be skipped; NULL if they are not. */
+/* Why the tests of @module are skipped; NULL if they are not. */
 static const char *module_is_off(const char *module)
 {
 	if (module_is_on(module))
@@ -70,7 +70,7 @@ static const char *module_is_off(const char *module)
 	return "no security module is on";
 }
 
-/* A policy has to be written at once. */
+/* A policy has to be written in a single write(). */
 static bool load_policy(const char *path, const void *policy, ssize_t len)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -80,7 +80,7 @@ static bool load_policy(const char *path, const void *policy, ssize_t len)
 	return loaded;
 }
 
-/* How the module wants to be told who a process is from now on. */
+/* How to change this process's label in the module at hand. */
 static const char *identity = "%s";
 
 static bool become(const char *who)
@@ -93,8 +93,8 @@ static bool become(const char *who)
 }
 
 /*
- * What can be tried with a descriptor; each gives 0 or the error number. Who may
- * not is always told EACCES.
+ * Attempts with a descriptor; each returns 0 or the error number, which is
+ * always EACCES if the module denies it.
  */
 
 static int resize(int fd)
@@ -134,7 +134,7 @@ static int receive(int sock)
 	return errno == EACCES ? EACCES : CHILD_FAILED;
 }
 
-/* The same with a file of one's own. */
+/* The same with a new file. */
 
 static int make_and_resize(int kind)
 {
@@ -146,7 +146,7 @@ static int make_and_map(int kind)
 	return map(make_file(kind));
 }
 
-/* What somebody else gets who tries. */
+/* The result of an attempt as another subject. */
 static int as(const char *who, int (*attempt)(int), int arg)
 {
 	pid_t pid = fork();
@@ -156,7 +156,7 @@ static int as(const char *who, int (*attempt)(int), int arg)
 	return wait_status(pid);
 }
 
-/* What somebody else gets who is sent the descriptor. */
+/* The result if the descriptor is sent to another subject. */
 static int pass_to(const char *who, int fd)
 {
 	int socks[2], status = CHILD_FAILED;
@@ -170,7 +170,7 @@ static int pass_to(const char *who, int fd)
 	return status;
 }
 
-/* Is the descriptor still there in somebody else's program? */
+/* Does another subject's program still have the descriptor? */
 static int inherit_by(const char *who, int fd)
 {
 	char text[64], number[16];
@@ -188,8 +188,9 @@ static int inherit_by(const char *who, int fd)
 }
 
 /*
- * What such a program does in place of main(). SELinux closes no descriptor that
- * is not to be kept, but puts a device of its own in its place.
+ * Such a program does this in place of main(). SELinux does not close a
+ * descriptor that the program may not have, but replaces it by one of its own
+ * device.
  */
 static void __attribute__((constructor)) look_at_inherited(void)
 {
@@ -227,7 +228,7 @@ static bool selinux_domain_is(const char *domain)
 	       !strcmp(text, domain);
 }
 
-/* Before there is a policy, all processes are the same. */
+/* Before a policy is loaded, all processes have the same domain. */
 static bool selinux_is_empty(void)
 {
 	return selinux_domain_is("kernel");
@@ -354,7 +355,7 @@ TEST_F(selinux, mapping_is_made_writable_by_those_allowed_to_write)
 	EXPECT_EQ(0, as("friend_t", make_writable, -1));
 }
 
-/* A policy that knows of memfds, but not of secret files. */
+/* A policy that knows memfds, but not secret files. */
 FIXTURE(selinux_bare) {
 };
 
@@ -399,7 +400,8 @@ TEST_F(selinux_bare, file_is_of_use_where_unlabeled_files_are)
 }
 
 /*
- * Smack. "_" is what all have that nobody gave a label; everyone may read it.
+ * Smack. "_" is the label of everything without a label of its own; everyone
+ * may read it.
  */
 
 FIXTURE(smack) {
@@ -469,14 +471,14 @@ TEST_F(smack, tells_its_attributes_to_those_allowed_to_read)
 }
 
 /*
- * AppArmor knows files by their path, and lets those be that no path leads to,
- * memfds included. An ordinary file shows that the profiles work.
+ * AppArmor knows files by path, and does not restrict files without one, such
+ * as memfds. An ordinary file shows that the profiles work.
  */
 
 /*
- * Two profiles in the form that the kernel reads, neither with a single rule:
- * whoever breaks them is let go on, as the owner, or is not, as the stranger.
- * What comes before a string is its length with the NUL.
+ * Two profiles in the binary form that the kernel reads, both without any rule:
+ * "owner" only complains about violations, "stranger" enforces. A string is
+ * preceded by its length including the NUL.
  */
 #define U32(n) "\2" n "\0\0\0"
 #define PROFILE(name, complain) \
@@ -495,7 +497,7 @@ FIXTURE(apparmor) {
 
 FIXTURE_VARIANT(apparmor) {
 	enum kind kind;
-	int error;		/* the stranger's, whatever he tries */
+	int error;		/* the stranger's, for any attempt */
 };
 
 FIXTURE_VARIANT_ADD(apparmor, ordinary) { .kind = ORDINARY, .error = EACCES };

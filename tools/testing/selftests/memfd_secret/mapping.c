@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a mapping of a secret file is, and what the calls on address ranges do
- * with it.
+ * The properties of a mapping of a secret file, and what calls on address
+ * ranges do with it.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -34,7 +34,7 @@ FIXTURE_TEARDOWN(mapping)
 	close(self->fd);
 }
 
-/* Each page with other contents. */
+/* Different contents in each page. */
 static void fill_pages(char *p, int first, int n)
 {
 	int i;
@@ -228,7 +228,7 @@ TEST_F(mapping, can_not_be_locked_again)
 	EXPECT_TRUE(vma_has_flag(self->mem, "lo"));
 }
 
-/* Is the second half, mapped behind the first, one area with it? */
+/* Does the second half, mapped after the first, become one area with it? */
 static bool second_half_joins(char *mem, size_t size, int fd)
 {
 	size_t half = size / 2;
@@ -250,7 +250,7 @@ TEST_F(mapping, mlock_of_a_part_changes_nothing)
 	EXPECT_EQ(1, areas(self->mem, half));
 	EXPECT_EQ(0, resident_pages(self->mem, half));
 	EXPECT_EQ(half >> 10, locked_kb());
-	/* Only areas with the same flags are joined. */
+	/* Only areas with the same flags are merged. */
 	EXPECT_TRUE(second_half_joins(self->mem, self->size, self->fd));
 	EXPECT_EQ(self->size >> 10, locked_kb());
 }
@@ -259,7 +259,7 @@ TEST_F(mapping, munlock_of_a_part_changes_nothing)
 {
 	size_t half = self->size / 2;
 
-	/* Both halves are to be filled on fault. */
+	/* Let both halves be filled on fault. */
 	ASSERT_EQ(0, munmap(self->mem, self->size));
 	ASSERT_EQ(0, mlockall(MCL_FUTURE | MCL_ONFAULT));
 	ASSERT_EQ(self->mem, mmap(self->mem, half, PROT_READ | PROT_WRITE,
@@ -271,7 +271,7 @@ TEST_F(mapping, munlock_of_a_part_changes_nothing)
 	EXPECT_TRUE(vma_has_flag(self->mem, "lo"));
 }
 
-/* Ordinary memory, secret memory, ordinary memory, and no gap. */
+/* Ordinary memory, secret memory and ordinary memory, without a gap. */
 FIXTURE(neighbours) {
 	size_t size;
 	size_t all;
@@ -350,7 +350,7 @@ TEST_F(neighbours, are_locked_and_unlocked_by_mlockall)
 	EXPECT_EQ(self->size >> 10, locked_kb());
 }
 
-/* A child's copy is not locked, and mlock() does not lock it either. */
+/* A child's copy is not locked, and mlock() does not lock it. */
 TEST_F(neighbours, of_a_child_are_locked_alone)
 {
 	pid_t pid = fork();
@@ -414,7 +414,7 @@ static long minor_faults(void)
 	return usage.ru_minflt;
 }
 
-/* Is all of it resident, zero, and mapped, so that a touch does not fault? */
+/* Is all of it resident, zero and mapped, so that reading does not fault? */
 static bool is_populated(char *p, size_t size)
 {
 	long faults;
@@ -422,7 +422,10 @@ static bool is_populated(char *p, size_t size)
 
 	if (resident_pages(p, size) != size / page_size)
 		return false;
-	/* A child has faults of its own to take, for its code and stack. */
+	/*
+	 * A child takes other faults as well, for its code and stack: take them
+	 * now.
+	 */
 	faults = minor_faults();
 	probe_read(&faults);
 	faults = minor_faults();

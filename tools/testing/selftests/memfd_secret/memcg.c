@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Secret pages are charged to the memory cgroup of the task that touches them
- * first. Over the limit the kernel kills, and says so in its log.
+ * first. Over the limit the kernel kills a task and logs it.
  */
 #define _GNU_SOURCE
 #include "cgroup.h"
@@ -9,7 +9,7 @@
 
 #define MB (1024 * 1024L)
 #define LIMIT (8 * MB)
-/* What may be charged for other things, or ahead. */
+/* Charges for other memory, or in advance. */
 #define SLACK (2 * MB)
 
 FIXTURE(group) {
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(group)
 	cgroup_destroy(&self->group);
 }
 
-/* Touches @size bytes in a child that belongs to the group. */
+/* Touch @size bytes in a child that belongs to the group. */
 static int touch_in_group(const char *dir, int fd, long size, bool by_kernel)
 {
 	pid_t pid = fork();
@@ -64,7 +64,7 @@ static int touch_in_group(const char *dir, int fd, long size, bool by_kernel)
 	return wait_status(pid);
 }
 
-/* The charge may take a moment to go. */
+/* The charge may take a moment to be released. */
 static long charge_after_a_while(const char *dir)
 {
 	long charge = -1;
@@ -113,7 +113,9 @@ TEST_F(group, is_killed_over_its_limit)
 		  touch_in_group(self->group.dir, self->fd, 4 * LIMIT, false));
 	EXPECT_GE(LIMIT, read_number(self->group.dir, "memory.current"));
 
-	/* What the dead one left is whole, and goes with the file. */
+	/*
+	 * The pages of the dead child are intact, and are freed with the file.
+	 */
 	p = map_shared(self->fd, LIMIT / 2);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	EXPECT_TRUE(is_filled(p, 64, 1));
@@ -139,7 +141,7 @@ TEST_F(group, gets_EFAULT_or_is_killed_in_a_system_call)
 	EXPECT_EQ(0, touch_in_group(self->group.dir, self->fd, LIMIT / 2, true));
 }
 
-/* In the call itself, and what it allocated until then does not stay. */
+/* It is killed in the call itself, which then frees what it has allocated. */
 TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 {
 	char path[64];
@@ -169,7 +171,7 @@ TEST_F(group, is_killed_in_fallocate_and_keeps_nothing_of_it)
 	EXPECT_LE(LIMIT / 2, read_number(self->group.dir, "memory.current"));
 }
 
-/* Its mapping is gone when the call fails, but the page is there. */
+/* The page is unmapped again before the call fails, but it stays. */
 TEST_F(group, keeps_the_charge_of_a_page_touched_during_fallocate)
 {
 	char path[64], *p;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Secret mappings are locked memory: RLIMIT_MEMLOCK says how much.
+ * Secret mappings are locked memory, limited by RLIMIT_MEMLOCK.
  */
 #define _GNU_SOURCE
 #include "testing.h"
 
 #define PAGES 16
 
-/* A process that may lock PAGES pages, and a file that is larger. */
+/* A process that may lock PAGES pages, and a larger file. */
 FIXTURE(limit) {
 	int fd;
 	size_t size;
@@ -96,7 +96,7 @@ TEST_F(limit, has_no_room_after_munlock)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-/* Secret memory, and @plain bytes of ordinary memory right behind. */
+/* Secret memory directly followed by @plain bytes of ordinary memory. */
 static char *map_half_secret(int fd, size_t size, size_t plain)
 {
 	char *p = map_plain(size + plain);

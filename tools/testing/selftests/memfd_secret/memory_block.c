@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory with a secret page neither is in ZONE_MOVABLE nor goes offline.
+ * A secret page is never in ZONE_MOVABLE, and keeps its memory block online.
  *
- * Needs ZONE_MOVABLE ("movablecore=" on the kernel command line), and two memory
- * nodes.
+ * Needs ZONE_MOVABLE ("movablecore=" on the kernel command line), and two
+ * memory nodes.
+ *
+ * One test loses a page until the next boot; the block with that page cannot go
+ * offline any more.
  */
 #define _GNU_SOURCE
 #include "hwpoison.h"
@@ -53,9 +56,9 @@ TEST_F(pages, do_not_leave_their_memory_block)
 }
 
 /*
- * A block that just went offline is empty, and if it comes back for the kernel,
- * what is allocated next is there. So it is secret pages that keep it from
- * going again, unless others were faster: but not each time.
+ * A block that just went offline is empty, and if it is onlined for the kernel,
+ * the next allocation comes from it. So it is secret pages that keep it from
+ * going offline again, unless other allocations were faster: but not each time.
  */
 TEST_F(pages, are_enough_to_keep_a_memory_block)
 {
@@ -73,7 +76,7 @@ TEST_F(pages, are_enough_to_keep_a_memory_block)
 			block = take_block_offline();
 		if (block < 0)
 			break;
-		/* All else that takes memory meanwhile takes it elsewhere. */
+		/* All other allocations come from another node. */
 		bind_memory(!node_of_block(block));
 		p = map_secret(nr * page_size);
 		ASSERT_NE(MAP_FAILED, (void *)p);
@@ -81,7 +84,7 @@ TEST_F(pages, are_enough_to_keep_a_memory_block)
 		probe_read(p);
 
 		ASSERT_EQ(0, set_block(block, "online_kernel"));
-		/* Of which the other pages would be else. */
+		/* Otherwise the other pages would come from it. */
 		EXPECT_TRUE(give_spare_memory_back());
 		fill_pages(p + page_size, (nr - 1) * page_size, 1);
 		entry = read_pagemap(p, nr);

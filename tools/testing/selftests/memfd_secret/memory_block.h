@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Blocks of memory, which go offline and come back as a whole.
+ * Blocks of memory, which go offline and online as a whole.
  */
 #ifndef SELFTEST_MEMORY_BLOCK_H
 #define SELFTEST_MEMORY_BLOCK_H
@@ -37,7 +37,7 @@ static inline bool block_says(long block, const char *name, const char *text)
 		!strncmp(content, text, strlen(text));
 }
 
-/* Takes a block offline that has only movable pages; -1 if there is none. */
+/* Take a block offline that has only movable pages; -1 if there is none. */
 static inline long take_block_offline(void)
 {
 	char path[64];

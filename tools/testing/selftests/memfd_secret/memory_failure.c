@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * When the memory of a secret page fails, whoever touches that page is told so,
- * the rest of the file stays as it is, and nobody gets the page again. A page
- * that is only suspect stays where it is: to move it takes a copy.
+ * If the memory of a secret page fails, whatever touches that page gets an
+ * error, the rest of the file stays as it is, and the page is never reused. A
+ * page that is only suspected to fail stays where it is: moving it would take a
+ * copy.
  *
- * Each failure costs the machine a page until it is booted again, and some leave
- * one that can not be read in the direct map, so other tests come first.
+ * Each failure loses a page until the next boot, and some leave one that is
+ * unreadable in the direct map, so other tests come first.
  */
 #define _GNU_SOURCE
 #include "cgroup.h"
@@ -105,7 +106,7 @@ TEST_F(failure, access_by_another_process_gives_SIGBUS)
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	if (!pid) {
-		/* So that this one has the page in its page tables, too. */
+		/* So that this process has the page in its page tables. */
 		probe_read(self->victim);
 		close(go[1]);
 		read(go[0], &c, 1);
@@ -119,7 +120,7 @@ TEST_F(failure, access_by_another_process_gives_SIGBUS)
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_TRUE(fails_to_read(self->victim));
 
-	/* And one that is made later. */
+	/* And a process that is created later. */
 	pid = fork();
 	if (!pid)
 		_exit(!fails_to_read(self->victim) ||
@@ -167,7 +168,7 @@ TEST_F(failure, hard_offline_page_fails_it_alike)
 	EXPECT_TRUE(rest_is_whole(self->mem, variant->written));
 }
 
-/* What a signal handler of a test saw. */
+/* What the signal handler of a test saw. */
 static bool told;
 static siginfo_t told_info;
 
@@ -212,9 +213,9 @@ TEST_F(failure, process_that_did_not_ask_is_not_told)
  */
 
 /*
- * Which of the file's frames does new memory have? It is of the same kind, so it
- * comes from the same lists of free pages; and page by page, as what is left of a
- * block with a page that failed is free in pieces.
+ * Which of the file's frames does new memory get? It is of the same kind, so it
+ * is allocated from the same free lists; and page by page, as the rest of a
+ * block with a failed page is freed page by page.
  */
 static void allocate_again(const unsigned long long *frames, bool *again)
 {
@@ -267,7 +268,7 @@ TEST_F(failure, page_stays_off_the_direct_map)
 	for (i = 0; i < PAGES; i++)
 		EXPECT_EQ(i == VICTIM ? '-' : 'r',
 			  direct_map_state(self->frames[i]));
-	/* Nor was it wiped, or it would not be. */
+	/* Nor was it wiped, as wiping clears this flag. */
 	EXPECT_TRUE(frame_has_flag(self->frame, KPF_UPTODATE));
 }
 
@@ -346,9 +347,7 @@ TEST_F(failure, page_is_counted_once)
 	EXPECT_EQ(before + one, read_field("/proc/meminfo", LOST_KB));
 }
 
-/*
- * A control group that was removed lives on while something is charged to it.
- */
+/* A removed cgroup lives on while something is charged to it. */
 
 static int dying_groups(const char *root)
 {
@@ -365,7 +364,7 @@ static bool are_dying(const char *root, int number)
 {
 	int tries;
 
-	/* It is freed after a while, and the charge goes in batches. */
+	/* It is freed after a while, and charges are released in batches. */
 	for (tries = 0; tries < 50 && dying_groups(root) != number; tries++)
 		usleep(100000);
 	return dying_groups(root) == number;
@@ -383,7 +382,7 @@ TEST_F(failure, no_group_is_charged_for_a_lost_page)
 		SKIP(return, "kernel without MEMCG");
 	dying = dying_groups(group.root);
 
-	/* Other pages of another file: this one's are charged already. */
+	/* Use another file, as the pages of this one are charged already. */
 	close_file(self);
 	self->fd = secret_file(self->size);
 	self->mem = map_shared(self->fd, self->size);
@@ -406,7 +405,7 @@ TEST_F(failure, no_group_is_charged_for_a_lost_page)
 	cgroup_destroy(&group);
 }
 
-/* In no file: it is off the direct map, for the next secret. */
+/* A free page of the pool: in no file, but off the direct map. */
 TEST(spare_page_that_fails_is_not_used)
 {
 	char *p = map_secret(page_size);
@@ -426,7 +425,10 @@ TEST(spare_page_that_fails_is_not_used)
 	munmap(p, page_size);
 	ASSERT_LT(0, spare_kb());
 
-	/* That is an error: nobody knows the page. */
+	/*
+	 * This returns an error, as memory_failure() does not know the page's
+	 * owner.
+	 */
 	fail_frame(frame);
 	EXPECT_TRUE(frame_has_flag(frame, KPF_HWPOISON));
 	p = map_secret(size);
@@ -437,7 +439,7 @@ TEST(spare_page_that_fails_is_not_used)
 	}
 	munmap(p, size);
 
-	/* It stays where it is, and counts. */
+	/* The page stays in the pool, and is counted as secret. */
 	EXPECT_TRUE(give_spare_memory_back());
 	EXPECT_EQ(before + (long)(page_size >> 10), secret_kb());
 	if (!access(DIRECT_MAP, R_OK))
@@ -445,7 +447,7 @@ TEST(spare_page_that_fails_is_not_used)
 }
 
 /*
- * Who has to take hold of the page first
+ * Calls that need a reference to the page first
  */
 
 TEST_F(failure, madvise_does_not_fail_it)
@@ -490,7 +492,7 @@ TEST_F(failure, soft_offline_page_does_not_move_it)
 	EXPECT_EQ(self->frame, page_frame(self->victim));
 	EXPECT_EQ(lost, read_field("/proc/meminfo", LOST_KB));
 
-	/* Nor when it is in no page table. */
+	/* Nor if it is in no page table. */
 	EXPECT_EQ(0, munmap(self->mem, self->size));
 	EXPECT_EQ(EIO, write_number(OFFLINE "soft_offline_page",
 				    self->frame * page_size));

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random calls on a file, and after each of them a comparison with what a model in
- * ordinary memory says: size, contents, which pages there are and which were touched,
- * seals, and what the file is charged.
+ * Random calls on a file, each followed by a comparison with a model in
+ * ordinary memory: size, contents, which pages exist and which were touched,
+ * seals, and the file's charge.
  *
- * The same calls on a memfd have to agree with the model as well, which shows that
- * the model is right.
+ * The same calls on a memfd have to agree with the model as well, which shows
+ * that the model is right.
  *
- * STEPS in the environment says how many there are, SECONDS how long it goes on
- * beyond that, SEED which; a failure says with which seed it comes again.
+ * $STEPS is how many calls there are, default 3000; $SECONDS is how long it
+ * goes on beyond that, default 0; $SEED selects the calls. A failure prints the
+ * seed to repeat it.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -23,7 +24,7 @@
 #define PAGES	24
 #define WINDOWS	3
 
-/* What a file is said to be. */
+/* The state a file should have. */
 struct model {
 	size_t size;
 	unsigned char *data;
@@ -33,7 +34,7 @@ struct model {
 	size_t charged;
 };
 
-/* A mapping of some pages; both processes have it. */
+/* A mapping of some pages; a child inherits it. */
 struct window {
 	char *mem;
 	size_t first;
@@ -50,7 +51,7 @@ static long step;
 
 static unsigned int random_below(unsigned int n)
 {
-	/* That of Numerical Recipes. */
+	/* The generator of Numerical Recipes. */
 	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
 	return (state >> 33) % n;
 }
@@ -65,7 +66,7 @@ static size_t pages_of(size_t size)
 	return (size + page_size - 1) / page_size;
 }
 
-/* Ends of pages are more likely than what is between. */
+/* The ends of pages are more likely than offsets in between. */
 static size_t random_offset(void)
 {
 	size_t offset = random_below(PAGES) * page_size;
@@ -82,7 +83,7 @@ static size_t random_offset(void)
 	}
 }
 
-/* A range of at least a byte. */
+/* A range of at least one byte. */
 static void random_range(size_t *start, size_t *end)
 {
 	size_t a = random_offset(), b = random_offset();
@@ -100,7 +101,10 @@ static bool said(bool right, const char *what)
 	return right;
 }
 
-/* Has the call that just gave @result done what it should, be it nothing? */
+/*
+ * Is @result, with errno, what was expected? An expected error of 0 means
+ * success.
+ */
 static bool as_expected(int result, int expected_errno, const char *what)
 {
 	if (!expected_errno)
@@ -134,7 +138,7 @@ static void model_charge(size_t end)
 		model.charged = end;
 }
 
-/* Not below what is mapped. */
+/* The charge does not fall below the mapped part. */
 static void model_lower_charge(size_t end)
 {
 	size_t w;
@@ -161,7 +165,7 @@ static void model_allocate(size_t start, size_t end, bool keep_size)
 	size_t i;
 
 	for (i = start / page_size; i < pages_of(end); i++) {
-		/* A memfd takes a page for used that it is asked for once more. */
+		/* A memfd treats a page that is allocated again as used. */
 		if (model.there[i] && !secret)
 			model.touched[i] = true;
 		model.there[i] = true;
@@ -189,7 +193,7 @@ static bool may_have_size(size_t size)
 	       !(size > model.size && (model.seals & F_SEAL_GROW));
 }
 
-/* fallocate() of pages behind the end is refused even if it keeps the size. */
+/* fallocate() beyond the end is refused even if it keeps the size. */
 static bool may_allocate(size_t end)
 {
 	return end <= model.size || !(model.seals & F_SEAL_GROW);
@@ -247,7 +251,7 @@ static bool zero_range(void)
 	bool keep_size = random_below(2), may;
 	size_t start, end;
 
-	/* A memfd cannot. */
+	/* Not supported by a memfd. */
 	if (!secret)
 		return true;
 	random_range(&start, &end);
@@ -263,8 +267,8 @@ static bool zero_range(void)
 }
 
 /*
- * Away from all windows: one of a memfd grows into what is mapped beside it, and the
- * seals are not asked then.
+ * Away from all windows: those of a memfd can be extended by merging with a
+ * mapping next to them, and then the seals are not checked.
  */
 static int error_of_mapping_to_write(void)
 {
@@ -314,7 +318,7 @@ static bool unmap_window(void)
 
 	if (!window->mem)
 		return true;
-	/* From the end. */
+	/* Unmap from the end. */
 	if (munmap(window->mem + left * page_size,
 		   (window->pages - left + !window->pages) * page_size) &&
 	    left < window->pages)
@@ -337,7 +341,7 @@ static bool remap_window(void)
 		     MREMAP_MAYMOVE);
 	if (!said(mem != MAP_FAILED, "mremap"))
 		return false;
-	/* What a locked mapping grows by is filled. */
+	/* The part by which a locked mapping grows is populated. */
 	for (i = window->first + window->pages;
 	     secret && i < window->first + pages && i * page_size < model.size; i++)
 		model_touch(i);
@@ -396,7 +400,7 @@ static bool read_page(struct window *window, size_t page)
 	return said(!memcmp(p, model.data + offset, page_size), "contents");
 }
 
-/* The part of a window in a page. */
+/* Write to one page of a window. */
 static bool write_page(struct window *window, size_t page)
 {
 	size_t index = window->first + page, start = random_below(page_size);
@@ -419,7 +423,7 @@ static bool write_page(struct window *window, size_t page)
 	if (!said(!probe_read(p), "signal"))
 		return false;
 	model_touch(index);
-	/* Nothing behind the end of the file: a memfd lets it come back. */
+	/* Not beyond the end of the file: a memfd keeps such bytes. */
 	for (i = offset + start; i < end; i += 1 + random_below(64)) {
 		model.data[i] = random_below(256);
 		p[i - offset] = model.data[i];
@@ -443,7 +447,7 @@ static bool use_window(void)
 	return true;
 }
 
-/* Another process has the windows, too, and its own page tables. */
+/* A child has the windows as well, with its own page tables. */
 static bool use_windows_elsewhere(void)
 {
 	struct window *window = random_window();
@@ -461,7 +465,7 @@ static bool use_windows_elsewhere(void)
 			write_page(window, page)));
 	if (!said(!wait_status(pid), "another process"))
 		return false;
-	/* What it has written is to be seen here. */
+	/* What it has written must be visible here. */
 	if (offset < model.size) {
 		model_touch(window->first + page);
 		memcpy(model.data + offset, window->mem + page * page_size,
@@ -471,7 +475,7 @@ static bool use_windows_elsewhere(void)
 }
 
 /*
- * Seals are for good, so from time to time there is a new file
+ * Seals cannot be removed, so sometimes there is a new file
  */
 
 static bool add_seals(void)
@@ -479,7 +483,7 @@ static bool add_seals(void)
 	int seals = 1 << random_below(5), refusal = 0;
 	size_t w;
 
-	/* Most files are to have few. */
+	/* Most files should have few. */
 	if (random_below(4))
 		return true;
 	if (seals == F_SEAL_WRITE && !(model.seals & F_SEAL_WRITE))

@@ -15,7 +15,7 @@
 #define MB		(1024 * 1024UL)
 #define PM_FRAME	((1ULL << 55) - 1)
 #define PM_PRESENT	63
-/* Nothing here takes a second where nobody spins; emulation takes its time. */
+/* Nothing here takes a second unless something spins; emulation is slow. */
 #define LIMIT_SECONDS	40
 
 #define MEMORY		"/sys/devices/system/memory/"
@@ -26,7 +26,7 @@
  * What the tests look at
  */
 
-/* What /proc/self/pagemap has of @nr pages at @p; to be freed. */
+/* The entries of /proc/self/pagemap for @nr pages at @p; to be freed. */
 static inline unsigned long long *read_pagemap(const char *p, size_t nr)
 {
 	unsigned long long *entry = calloc(nr, sizeof(*entry));
@@ -40,7 +40,7 @@ static inline unsigned long long *read_pagemap(const char *p, size_t nr)
 	return entry;
 }
 
-/* How many of the pages that were there are gone or elsewhere by now? */
+/* How many of the pages that were present are gone or elsewhere now? */
 static inline size_t pages_moved(const char *p, size_t nr,
 				 const unsigned long long *before)
 {
@@ -55,7 +55,7 @@ static inline size_t pages_moved(const char *p, size_t nr,
 	return moved;
 }
 
-/* The number behind a name in /proc/vmstat; -1 if it is not there. */
+/* The number after a name in /proc/vmstat; -1 if it is not there. */
 static inline long read_vmstat(const char *name)
 {
 	FILE *file = fopen("/proc/vmstat", "re");
@@ -71,15 +71,15 @@ static inline long read_vmstat(const char *name)
 	return found;
 }
 
-/* Where ZONE_MOVABLE is, for each node that has it. */
+/* The range of ZONE_MOVABLE on each node that has it. */
 static struct {
 	unsigned long long start;
 	unsigned long long end;
 } movable[8];
 
 /*
- * Looks for it. How many bytes of it are free on @node, or if that is negative,
- * on all nodes?
+ * Find ZONE_MOVABLE. Returns its free bytes on @node, or on all nodes if @node
+ * is negative.
  */
 static inline size_t find_zone_movable(int node)
 {
@@ -117,7 +117,7 @@ static inline bool in_zone_movable(unsigned long long frame)
 	return false;
 }
 
-/* Of @node, or of the machine if that has none. */
+/* Free memory of @node, or of the machine if it has no nodes. */
 static inline long free_kb(int node)
 {
 	char path[64], line[128];
@@ -144,8 +144,9 @@ static inline void interrupt(int sig)
 }
 
 /*
- * Writes to a file of the kernel's that may start long work: 0, the error, or
- * ETIME if it took longer than it may. Work that no signal stops ends the test.
+ * Write to a file of the kernel that may start long work: 0, the error number,
+ * or ETIME if it took too long. Work that no signal stops runs into the timeout
+ * of the test.
  */
 static inline int timed_write(const char *path, const char *text)
 {
@@ -158,13 +159,13 @@ static inline int timed_write(const char *path, const char *text)
 	return alarm(0) ? err : ETIME;
 }
 
-/* Settings of the kernel's, to be as they were when a test is over. */
+/* Settings of the kernel, to be restored at the end of a test. */
 static struct setting {
 	const char *path;
 	char saved[64];
 } settings[8];
 
-/* Of "always [madvise] never", the one in brackets. */
+/* Keep the word in brackets of "always [madvise] never". */
 static inline void keep_chosen(char *text)
 {
 	char *start = strchr(text, '['), *end = strchr(text, ']');
@@ -175,7 +176,7 @@ static inline void keep_chosen(char *text)
 	memmove(text, start + 1, end - start);
 }
 
-/* False if there is no such setting. */
+/* Change a setting; false if there is no such setting. */
 static inline bool set(const char *path, const char *text)
 {
 	struct setting *setting = settings;
@@ -202,7 +203,7 @@ static inline void restore_settings(void)
 	}
 }
 
-/* Pages are on the lists where others look for them, not in a CPU's batch. */
+/* Move pages from per-CPU batches to the lists where they are searched for. */
 static inline void settle(void)
 {
 	write_text("/proc/sys/vm/compact_memory", "1");
@@ -217,7 +218,7 @@ static inline unsigned long nodes_with_memory(void)
 	return nodes ?: 1;
 }
 
-/* Memory for this process from one node only; from any if it is negative. */
+/* Bind the memory of this process to one node; to none if @node is negative. */
 static inline int bind_memory(int node)
 {
 	unsigned long mask = node < 0 ? 0 : 1UL << node;
@@ -226,7 +227,7 @@ static inline int bind_memory(int node)
 		       node < 0 ? NULL : &mask, sizeof(mask) * 8);
 }
 
-/* Memory for these pages from one node, whatever the process has. */
+/* Bind these pages to one node, whatever the policy of the process. */
 static inline int bind_range(void *p, size_t size, int node)
 {
 	unsigned long mask = 1UL << node;
@@ -235,7 +236,7 @@ static inline int bind_range(void *p, size_t size, int node)
 		       0);
 }
 
-/* Each page alike, so that they could be merged. */
+/* Fill all pages alike, so that they could be merged. */
 static inline void fill_pages(char *p, size_t size, unsigned int seed)
 {
 	size_t i;
@@ -307,7 +308,7 @@ static const struct past {
 
 struct area {
 	int fd;
-	char *mem;			/* or NULL: mapped nowhere */
+	char *mem;			/* NULL: mapped nowhere */
 	unsigned long long *before;	/* of /proc/self/pagemap */
 };
 
@@ -356,7 +357,7 @@ static inline void make_secrets(struct __test_metadata *_metadata,
 	s->locked_kb = locked_kb();
 }
 
-/* How many of these frames are in another state for the kernel? */
+/* How many of these frames are not in this state in the direct map? */
 static inline size_t frames_not(char state, const unsigned long long *entry,
 				size_t nr)
 {
@@ -401,7 +402,10 @@ static inline void check_area(struct __test_metadata *_metadata,
 	}
 }
 
-/* All is as it was made; then it goes, and the frames are ordinary again. */
+/*
+ * Check that all is as it was made; then free it, and check that the frames are
+ * ordinary again.
+ */
 static inline void check_secrets(struct __test_metadata *_metadata,
 				 struct secrets *s)
 {
@@ -412,7 +416,7 @@ static inline void check_secrets(struct __test_metadata *_metadata,
 		check_area(_metadata, &s->area[i], &pasts[i], s);
 }
 
-/* For how many of the frames, @is_one()? */
+/* For how many of the frames does @is_one() return true? */
 static inline size_t count_frames(const struct secrets *s,
 				  bool (*is_one)(unsigned long long frame))
 {

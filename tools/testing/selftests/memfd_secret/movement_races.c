@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * While pages become secret and ordinary again, a process compacts memory, drops
- * caches, takes memory offline, or moves pages: no page is lost.
+ * Files with secret pages come and go, while another process compacts memory,
+ * drops caches, takes memory offline, or moves pages: no page is lost.
  *
- * Needs two memory nodes. ROUNDS in the environment is how many files each race
- * makes; 20 if it is not set.
+ * Needs two memory nodes. $ROUNDS is how many files each race makes, default
+ * 20.
  */
 #define _GNU_SOURCE
 #include "memory_block.h"
@@ -15,7 +15,7 @@
 
 /* Shared with the process that disturbs. */
 struct disturber {
-	unsigned long long frame;	/* to aim at */
+	unsigned long long frame;	/* the target */
 	long done;
 	long late;
 	long block;			/* that goes offline; or -1 */
@@ -31,7 +31,10 @@ static bool disturb_by_dropping(struct disturber *shared)
 	return !timed_write("/proc/sys/vm/drop_caches", "3");
 }
 
-/* What comes back is for the kernel, and so for secrets. */
+/*
+ * Online the block for the kernel, so that secret pages can be allocated from
+ * it.
+ */
 static bool disturb_by_offlining(struct disturber *shared)
 {
 	static long next;
@@ -46,7 +49,7 @@ static bool disturb_by_offlining(struct disturber *shared)
 
 static bool disturb_by_replacing(struct disturber *shared)
 {
-	/* Each ordinary page that is hit is gone for good. */
+	/* Each ordinary page that is hit is lost: do not hit too many. */
 	usleep(5000);
 	soft_offline(__atomic_load_n(&shared->frame, __ATOMIC_SEQ_CST));
 	return true;

@@ -10,13 +10,13 @@
 
 enum { SECRET = 1, PLAIN, BUFFER };
 
-/* Is this what a kernel says that does not have the call? */
+/* Does this error mean that the kernel lacks the call? */
 static inline bool no_such_call(int err)
 {
 	return !strcmp(strerrorname_np(err), "ENOSYS");
 }
 
-/* A file, mapped, and what names it. */
+/* A file, its mapping and a path that leads to it. */
 struct named {
 	int fd;
 	char *mem;
@@ -48,7 +48,7 @@ FIXTURE(file) {
 	struct named secret;
 	struct named plain;
 	char *buf;		/* for what might come out */
-	char tmp[2][32];	/* names of ordinary files, for those who need one */
+	char tmp[2][32];	/* names of ordinary files */
 };
 
 FIXTURE_SETUP(file)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who watches system calls knows them by their numbers: seccomp filters and
- * audit rules have to find this one under 447, on every architecture.
+ * Seccomp filters and audit rules know system calls by number: they have to
+ * find this one under 447, on every architecture.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
-/* Not __NR_memfd_secret: the tests are about what that has to be. */
+/* Not __NR_memfd_secret: the tests check what that should be. */
 #define NUMBER 447
 
 #if defined(__x86_64__)
@@ -30,10 +30,10 @@
 #error "what does audit call this architecture?"
 #endif
 
-/* No system call has this error of its own. */
+/* No system call returns this error by itself. */
 #define FILTERED ENOANO
 
-/* Longer than any record of a test that takes milliseconds should need. */
+/* A record should arrive within milliseconds; wait for this long at most. */
 #define PATIENCE_MS 10000
 
 TEST(number_447_is_this_call)
@@ -61,7 +61,7 @@ TEST(numbers_around_it_are_free)
 	}
 }
 
-/* From now on this process gets FILTERED for @number, and no other error. */
+/* From now on @number fails with FILTERED in this process. */
 static int filter_number(unsigned int number)
 {
 	struct sock_filter code[] = {
@@ -81,7 +81,7 @@ static int filter_number(unsigned int number)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-/* Each test is a process of its own, and so is what a filter is put on. */
+/* Each test is a process of its own, so a filter only affects one test. */
 FIXTURE(seccomp) {
 };
 
@@ -108,7 +108,7 @@ TEST_F(seccomp, filter_finds_it_by_its_number)
 	EXPECT_EQ(FILTERED, errno);
 	EXPECT_EQ(-1, memfd_secret(O_CLOEXEC));
 	EXPECT_EQ(FILTERED, errno);
-	/* Filters come before the call looks at its flags. */
+	/* Filters run before the call checks its flags. */
 	EXPECT_EQ(-1, memfd_secret(1));
 	EXPECT_EQ(FILTERED, errno);
 }
@@ -137,8 +137,8 @@ TEST_F(seccomp, filter_of_another_number_lets_it_through)
 }
 
 /*
- * Audit: the test is the audit daemon for a moment, whom the kernel sends the
- * records, and between them the answers to its requests.
+ * Audit: the test acts as the audit daemon, to which the kernel sends records,
+ * mixed with the answers to its requests.
  */
 
 struct message {
@@ -179,7 +179,7 @@ static bool receive_message(int sock, int type, struct message *message)
 	return true;
 }
 
-/* What the kernel answers: 0 or an error. */
+/* Send a request; returns the kernel's answer, 0 or an error. */
 static int request(int sock, int type, const void *data, size_t size)
 {
 	int err = send_message(sock, type, NLM_F_ACK, data, size);
@@ -218,7 +218,7 @@ static int set_status(int sock, bool enabled, pid_t daemon)
 	return request(sock, AUDIT_SET, &status, sizeof(status));
 }
 
-/* To log, or to log no more, each call of NUMBER when it returns. */
+/* Add or delete the rule that logs each call of NUMBER when it returns. */
 static int change_rule(int sock, int how)
 {
 	struct audit_rule_data rule = {
@@ -234,10 +234,13 @@ static int change_rule(int sock, int how)
 	return request(sock, how, &rule, sizeof(rule));
 }
 
-/* The descriptor that another process got. */
+/* Let a child make the call; returns the descriptor it got. */
 static int call_elsewhere(void)
 {
-	/* The audit daemon is not logged, nor who is older than auditing. */
+	/*
+	 * Neither the audit daemon nor processes older than auditing are
+	 * logged.
+	 */
 	pid_t pid = fork();
 
 	if (!pid) {

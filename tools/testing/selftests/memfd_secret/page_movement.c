@@ -28,7 +28,7 @@ static long read_number(const char *path)
 	return read_text(path, text, sizeof(text)) ? -1 : atol(text);
 }
 
-/* A place to look for huge pages in. */
+/* Map 2 MiB at an aligned address, where a huge page fits. */
 static char *map_aligned(int fd, int flags)
 {
 	const size_t size = 2 * MB;
@@ -38,7 +38,7 @@ static char *map_aligned(int fd, int flags)
 	return mmap(p, size, PROT_READ | PROT_WRITE, MAP_FIXED | flags, fd, 0);
 }
 
-/* Of what a disk has in the page cache, which is the control. */
+/* How many pages of the disk, the control, are in the page cache. */
 static int cached_pages(size_t size)
 {
 	int fd = open(CACHED_DISK, O_RDONLY | O_CLOEXEC), n;
@@ -81,7 +81,7 @@ TEST_F(pages, are_not_dropped_or_written_by_descriptor)
 	EXPECT_EQ(0, posix_fadvise(disk, 0, self->size, POSIX_FADV_DONTNEED));
 	EXPECT_EQ(0, cached_pages(self->size));
 
-	/* They may fail, or do what does no harm. */
+	/* They may fail, or do something harmless. */
 	for (k = 0; k < ARRAY_SIZE(pasts); k++) {
 		fd = self->secrets.area[k].fd;
 		for (i = 0; i < ARRAY_SIZE(advice); i++)
@@ -185,7 +185,7 @@ TEST_F(pages, give_no_place_to_huge_pages)
 	EXPECT_FALSE(is_huge(shared));
 	before = read_pagemap(secret, nr);
 
-	/* All pages are small so far; now khugepaged looks at them. */
+	/* All pages are small so far; now let khugepaged look at them. */
 	ASSERT_TRUE(set(THP "shmem_enabled", "advise"));
 	ASSERT_TRUE(set(THP "khugepaged/pages_to_scan", "4096"));
 	EXPECT_EQ(0, madvise(secret, size, MADV_HUGEPAGE));
@@ -231,7 +231,7 @@ TEST_F(pages, do_not_follow_their_process_to_another_node)
 	}
 }
 
-/* Uses pages for @seconds of a CPU's time. */
+/* Use pages for @seconds of CPU time. */
 static void use_pages(const char *a, const char *b, size_t size, int seconds)
 {
 	clock_t end = clock() + seconds * CLOCKS_PER_SEC;
@@ -244,7 +244,7 @@ static void use_pages(const char *a, const char *b, size_t size, int seconds)
 
 /*
  * The process runs on node 0 and its memory is on node 1, though it did not ask
- * for that: the kernel looks at what it uses, and moves it.
+ * for that: the kernel looks at the pages it uses, and moves them.
  */
 TEST_F(pages, do_not_come_to_where_they_are_used)
 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whoever takes hold of the pages at an address gets no secret one, at whatever
- * moment that is: the pages there change from ordinary to secret and back all
- * the time. How often is in the environment: a 20th of RACES in each test, which
- * is 5000 if it says nothing.
+ * Code that takes references to the pages at an address gets no secret one, at
+ * whatever moment it does: the pages there change from ordinary to secret and
+ * back all the time, $RACES / 20 times in each test, with a default of 5000 for
+ * $RACES.
  *
- * What was taken is looked at. While a page is known to be secret nothing must be
- * taken, while it is known to be ordinary all must be, and enough has to be tried
- * in between.
+ * What was taken is checked. While a page is known to be secret nothing must be
+ * taken; while it is known to be ordinary all must be; and there must be enough
+ * attempts in between.
  */
 #define _GNU_SOURCE
 #include "ring.h"
@@ -21,18 +21,18 @@
 #define WINDOW 4
 #define BLOCK_DEVICE "/dev/ram0"
 
-/* What pages are filled with: the two have no bit in common. */
+/* The contents of pages: the two have no bit in common. */
 #define PLAIN 0xf0
 #define SECRET 0x0f
 
-/* After so many changes a child is forked. */
+/* Fork a child every FORK_INTERVAL changes. */
 #define FORK_INTERVAL 64
-/* So many times longer than asked for, if not all has happened by then. */
+/* Go on for up to PATIENCE times as long, until everything has happened. */
 #define PATIENCE 20
 
 enum state { CHANGING, IS_PLAIN, IS_SECRET, MIXED, STATES };
 
-/* How attempts went, by what the pages were when they were made. */
+/* The results of attempts, by the state of the pages at the time. */
 struct tally {
 	unsigned long taken[STATES];
 	unsigned long refused[STATES];
@@ -42,14 +42,17 @@ struct tally {
 	int unexpected_errno;
 };
 
-/* Where processes meet as well as threads. */
+/* Shared by processes as well as threads. */
 static struct {
-	/* For each page of the window its enum state, under a number. */
+	/*
+	 * For each page of the window: a count of changes times STATES, plus
+	 * enum state.
+	 */
 	unsigned int state[WINDOW];
 	struct tally tally;
 } *shared;
 
-/* Addresses that stay the same: the window itself and one page beside it. */
+/* Fixed addresses: the window itself, and one page elsewhere. */
 static char *window, *aside;
 
 static void add_one(unsigned long *count)
@@ -70,20 +73,20 @@ static bool has_secret(const void *buf, size_t size)
 }
 
 /*
- * Ways to take hold of pages
+ * Ways to take references to pages
  */
 
 struct taker;
 
 /**
  * struct way - how to get at the pages of somebody's mapping
- * @prepare: gets what the attempts need; false if the kernel can not do it
- * @take:    tries to get the @size bytes at @from, and complains if there is
- *           anything secret in them. Returns how many it got; or -1 and errno;
- *           or 0 if it does not even take pages of an ordinary file
- * @refusal: errno when it gets nothing
- * @one_page: of more it takes what it can, and copies the others as any program
- *           can that has them mapped
+ * @prepare: sets up the attempts; false if the kernel does not support it
+ * @take:    tries to get the @size bytes at @from, and complains if any of them
+ *           is secret. Returns how many it got; or -1 and errno; or 0 if it
+ *           does not take pages of ordinary files either
+ * @refusal: errno if it gets nothing
+ * @one_page: only try one page: of several, it takes what it can, and copies the
+ *           others through the mapping
  */
 struct way {
 	bool (*prepare)(struct taker *taker);
@@ -104,7 +107,7 @@ struct taker {
 	char *buf;		/* as large as the window */
 };
 
-/* Looks at what was taken: @got bytes of it are in the taker's buffer. */
+/* Check what was taken: @got bytes of it are in the taker's buffer. */
 static void look(const struct taker *taker, ssize_t got)
 {
 	if (got > 0 && has_secret(taker->buf, got))
@@ -122,12 +125,12 @@ static ssize_t take_by_vmsplice(struct taker *taker, char *from, size_t size)
 	ssize_t got = vmsplice(taker->pipe[1], &iov, 1, SPLICE_F_NONBLOCK), n;
 	int err = errno;
 
-	/* The pipe may keep the pages for longer than they are mapped. */
+	/* Let the pipe keep the pages for longer than they are mapped. */
 	if (rand_r(&taker->seed) % 2)
 		sched_yield();
 	while ((n = read(taker->pipe[0], taker->buf, WINDOW * page_size)) > 0)
 		look(taker, n);
-	/* The kernel can not read a secret page, even if it has one. */
+	/* The kernel cannot read a secret page, even if it has a reference. */
 	if (n < 0 && errno != EAGAIN)
 		complain();
 	errno = err;
@@ -156,7 +159,7 @@ static ssize_t take_by_direct_write(struct taker *taker, char *from,
 	return got;
 }
 
-/* Whoever made a page secret sees whether it is written to. */
+/* The thread that made a page secret checks whether it was written to. */
 static ssize_t take_by_direct_read(struct taker *taker, char *from, size_t size)
 {
 	return pread(taker->file, from, size, taker->offset);
@@ -168,7 +171,9 @@ static bool prepare_io_uring(struct taker *taker)
 	return taker->file >= 0 && ring_create(&taker->ring);
 }
 
-/* What is registered stays what it was, whatever is at its address by now. */
+/*
+ * A registered page stays the same, whatever is mapped at its address by now.
+ */
 static int write_registered(struct taker *taker, char *from, size_t size)
 {
 	const struct io_uring_sqe sqe = {
@@ -267,7 +272,7 @@ static const struct way proc_mem_way = {
 };
 
 /*
- * Taking, all the time
+ * Taking pages, all the time
  */
 
 static bool prepare(struct taker *taker, const struct way *way, pid_t owner)
@@ -280,7 +285,7 @@ static bool prepare(struct taker *taker, const struct way *way, pid_t owner)
 	return taker->buf != MAP_FAILED && way->prepare(taker);
 }
 
-/* What pages @first to @end were, if @before is what they said then. */
+/* The state of pages @first to @end, if it has been @before all the time. */
 static enum state state_since(const unsigned int *before, int first, int end)
 {
 	unsigned int state;
@@ -338,7 +343,10 @@ static void take_once(struct taker *taker)
 	i = state_since(before, first, end);
 	errno = err;
 	judge(taker, got, size, i);
-	/* Where mmap_lock was held, which whoever changes the page needs, too. */
+	/*
+	 * The attempt held mmap_lock, which is needed to change the page as
+	 * well.
+	 */
 	if (got < 0)
 		usleep(1);
 }
@@ -383,7 +391,7 @@ struct slot {
 
 static struct slot slots[WINDOW];
 static unsigned int changer_seed;
-/* How often the same frame was at the same address before and after a change. */
+/* How often a page frame was at the same address before and after a change. */
 static unsigned long same_frame;
 
 static unsigned int choose(unsigned int n)
@@ -405,7 +413,7 @@ static void set_state(const struct slot *slot, enum state state)
 			 __ATOMIC_SEQ_CST);
 }
 
-/* Nobody else may get an address while nothing is mapped there. */
+/* Keep the address from being reused while nothing is mapped there. */
 static void reserve(char *addr)
 {
 	check(mmap(addr, page_size, PROT_NONE,
@@ -432,9 +440,9 @@ static void make_plain(struct slot *slot)
 }
 
 /*
- * The page is freed while it is mapped, and maybe taken, so that the next secret
- * one can be the same frame at the same address. ramfs and secret files do not
- * use movable memory, which other ordinary pages are.
+ * Free the page while it is mapped, and maybe taken, so that the next secret
+ * page can be the same frame at the same address. Unlike other ordinary pages,
+ * those of ramfs are not movable memory, and neither are those of secret files.
  */
 static void leave_plain(struct slot *slot)
 {
@@ -464,7 +472,7 @@ static void make_secret(struct slot *slot)
 	slot->is_secret = true;
 }
 
-/* The file is emptied in here, or with what comes next at this address. */
+/* The file is emptied here, or by the next mmap() at this address. */
 static void leave_secret(struct slot *slot)
 {
 	size_t i;
@@ -485,7 +493,7 @@ static void leave_secret(struct slot *slot)
 		check(!mprotect(slot->addr, page_size, PROT_NONE));
 		break;
 	case 3:
-		/* Not for a locked mapping: nothing happens. */
+		/* Refused for a locked mapping: nothing happens. */
 		check(madvise(slot->addr, page_size, MADV_DONTNEED) == -1);
 		break;
 	}
@@ -511,8 +519,9 @@ static void change(struct slot *slot)
 }
 
 /*
- * A child has all pages as they are now. It may be the last who has one of them,
- * and lets go of it while its parent's are being changed and taken.
+ * A child inherits all pages as they are now. It may have the last reference to
+ * one of them, and drop it while its parent's pages are being changed and
+ * taken.
  */
 static pid_t fork_taker(const struct way *way)
 {
@@ -535,7 +544,7 @@ static pid_t fork_taker(const struct way *way)
 			      *slot->addr == SECRET);
 			tally->refused_to_child++;
 		} else {
-			/* What is in a file may have left that. */
+			/* A page in ramfs may have been truncated. */
 			check(got > 0 || slot->in_ramfs);
 			tally->taken_by_child += got > 0;
 		}
@@ -586,7 +595,7 @@ FIXTURE_VARIANT_ADD(no_secret_page, by_all_at_once) {
 		  &io_uring_way, &readv_way, &proc_mem_way },
 };
 
-/* One file for each page, in a ramfs that goes with the last of them. */
+/* Make one file for each page, in a ramfs that ends with the last of them. */
 static bool open_ramfs_files(void)
 {
 	char dir[] = "/tmp/pinXXXXXX", name[32];
@@ -644,7 +653,7 @@ static bool all_happened(void)
 		tally->taken_by_child && tally->refused_to_child;
 }
 
-/* Until a few more attempts have been made, some of them with nothing changing. */
+/* Wait for a few more attempts, some of them while nothing changes. */
 static void linger(void)
 {
 	const unsigned long *attempts = &shared->tally.attempts;

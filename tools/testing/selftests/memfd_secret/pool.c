@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What secret memory takes from the rest of the system: it comes in blocks of 2 MiB,
- * shared by all files, and goes back as it came, or in pieces if memory is short.
+ * What secret memory takes from the rest of the system: it comes in blocks of 2
+ * MiB, shared by all files, and is returned in one piece, or in parts if memory
+ * is short.
  */
 #define _GNU_SOURCE
 #include <linux/mempolicy.h>
@@ -17,10 +18,10 @@
 #define BIG		(32 * MB)
 #define MAX_NODES	64
 #define NOBODY		65534
-#define SPARSE		16		/* blocks of which one page each is used */
-#define STREAM		"/dev/ram0"	/* that nothing was written to */
+#define SPARSE		16		/* blocks with one page in use each */
+#define STREAM		"/dev/ram0"	/* which was never written to */
 
-/* What is off the direct map, by the kernel's own account. */
+/* How much is off the direct map, by the kernel's account. */
 static long unmapped_kb(void)
 {
 	return secret_kb() + spare_kb();
@@ -39,13 +40,13 @@ static int memory_nodes(void)
 	return nodes ?: 1;
 }
 
-/* One block a node may be kept for the next secret. */
+/* One block per node may be kept for the next secret. */
 static long kept_kb(void)
 {
 	return memory_nodes() * BLOCK_KB;
 }
 
-/* What was freed goes back after a moment. */
+/* Freed memory is given back after a moment. */
 static bool spare_falls_to(long kb)
 {
 	int i;
@@ -60,7 +61,7 @@ static bool spare_is_kept_only(void)
 	return spare_falls_to(kept_kb());
 }
 
-/* True also if there are no nodes. */
+/* Returns true on a kernel without NUMA as well. */
 static bool use_first_node(void)
 {
 	const unsigned long first_node = 1;
@@ -69,7 +70,7 @@ static bool use_first_node(void)
 			sizeof(first_node) * 8) || errno == ENOSYS;
 }
 
-/* Of the lines of /proc/interrupts that count calls from one CPU to others. */
+/* The sum of the interrupts that CPUs send to each other. */
 static long cpu_calls(void)
 {
 	FILE *f = fopen("/proc/interrupts", "re");
@@ -116,13 +117,13 @@ FIXTURE_TEARDOWN(pool)
 	EXPECT_TRUE(spare_is_kept_only());
 }
 
-/* Runs as a user without any capability. */
+/* Become a user without capabilities. */
 static bool become_nobody(void)
 {
 	return !setresuid(NOBODY, NOBODY, NOBODY);
 }
 
-/* A key that comes or goes is nobody's business but the administrator's. */
+/* Only the administrator may see when a key comes or goes. */
 TEST_F(pool, meminfo_shows_others_blocks_only)
 {
 	const long one = page_size >> 10;
@@ -222,8 +223,8 @@ TEST_F(pool, memory_that_was_secret_is_free_again)
 }
 
 /*
- * One page of each block is used, and the others are free, as far as there are whole
- * blocks to be had.
+ * Make @nr blocks in which one page is used and the others are free, as far as
+ * whole blocks can be had.
  */
 static bool make_sparse_blocks(char **kept, int nr)
 {
@@ -255,7 +256,7 @@ static bool end_sparse_blocks(char **kept, int nr)
 	return intact;
 }
 
-/* Of what was read from disks, or is not in use: how much reclaim took so far. */
+/* How many pages reclaim has freed so far. */
 static long reclaimed_pages(void)
 {
 	FILE *f = fopen("/proc/vmstat", "re");
@@ -271,7 +272,7 @@ static long reclaimed_pages(void)
 	return sum;
 }
 
-/* Reads until memory is full and reclaim has made room for @size bytes more. */
+/* Read until memory is full and reclaim has made room for @size more bytes. */
 static bool stream(size_t size)
 {
 	long enough = reclaimed_pages() + size / page_size;
@@ -286,7 +287,9 @@ static bool stream(size_t size)
 	return n > 0;
 }
 
-/* To ask for what can be had is no need, and to need page cache is no shortage. */
+/*
+ * drop_caches is no sign of a shortage, and neither is reclaim of page cache.
+ */
 TEST_F(pool, blocks_in_use_are_not_split_while_there_is_other_memory)
 {
 	long small = read_field("/proc/meminfo", "DirectMap4k");
@@ -300,7 +303,10 @@ TEST_F(pool, blocks_in_use_are_not_split_while_there_is_other_memory)
 	EXPECT_EQ(spare, spare_kb());
 	EXPECT_EQ(0, write_text("/proc/sys/vm/drop_caches", "2"));
 	EXPECT_EQ(spare, spare_kb());
-	/* It takes long where each page is unmapped, and nothing can be split there. */
+	/*
+	 * This takes long if each page is unmapped, and then nothing can be
+	 * split.
+	 */
 	EXPECT_TRUE(frees_unmap() || stream(BIG));
 	EXPECT_EQ(spare, spare_kb());
 	EXPECT_EQ(split, read_field(POOL_EVENTS, "blocks_split"));
@@ -309,7 +315,7 @@ TEST_F(pool, blocks_in_use_are_not_split_while_there_is_other_memory)
 	EXPECT_TRUE(end_sparse_blocks(kept, SPARSE));
 }
 
-/* Small steps to the end of memory, and large ones as long as that is far away. */
+/* Take small steps close to the end of memory, and large ones before. */
 static long pressure_step(void)
 {
 	struct sysinfo info;
@@ -320,8 +326,9 @@ static long pressure_step(void)
 }
 
 /*
- * Ordinary memory is touched until the pool has no more than @kb. If it is only @lent,
- * the kernel can have it again at once: memory is short then, and nobody is killed.
+ * Touch ordinary memory until the pool has at most @kb. If it is only @lent,
+ * the kernel can take it back at once (MADV_FREE): memory gets short without an
+ * OOM kill.
  */
 static bool spare_falls_under_pressure(long kb, bool lent)
 {
@@ -342,8 +349,9 @@ static bool spare_falls_under_pressure(long kb, bool lent)
 }
 
 /*
- * As many blocks as a user can spoil are not in the way if memory is needed, but for
- * one in which too little is free to be worth a large page and a page table.
+ * Blocks that a user spoils by keeping one page in each can be used if memory
+ * is needed, apart from one with too few free pages to be worth splitting a
+ * large page.
  */
 TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 {
@@ -359,19 +367,22 @@ TEST_F(pool, pages_beside_those_of_an_enemy_can_be_had)
 	full = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)full);
 	ASSERT_TRUE(make_sparse_blocks(kept, SPARSE));
-	/* It is in these blocks, beside what is used there already. */
+	/* These pages come from the same blocks. */
 	touch_all(full, size);
 	EXPECT_TRUE(spare_falls_under_pressure(few_kb, false));
 	EXPECT_EQ(few_kb, spare_kb());
 	EXPECT_LE(split + SPARSE - 1, read_field(POOL_EVENTS, "blocks_split"));
 
-	/* What comes back later goes at once, but for the block that is whole. */
+	/*
+	 * Pages freed later are given back at once, but for the block that is
+	 * whole.
+	 */
 	EXPECT_TRUE(end_sparse_blocks(kept, SPARSE));
 	EXPECT_TRUE(spare_falls_to(few_kb + (page_size >> 10)));
 	munmap(full, size);
 }
 
-/* Who opens and closes large files does not zero, unmap and flush each time. */
+/* Opening and closing large files does not zero, unmap and flush each time. */
 TEST_F(pool, what_falls_free_is_there_for_the_next_secret)
 {
 	const size_t size = 4 * BLOCK;
@@ -388,7 +399,7 @@ TEST_F(pool, what_falls_free_is_there_for_the_next_secret)
 		touch_all(p, size);
 		munmap(p, size);
 		taken = read_field(POOL_EVENTS, "pages_taken") - before;
-		/* What goes at once is gone by then. */
+		/* Memory that is given back at once is gone by then. */
 		usleep(50000);
 	}
 	TH_LOG("round %d took no page from the page allocator", i);
@@ -401,7 +412,7 @@ TEST_F(pool, memory_pressure_takes_what_is_kept)
 
 	if (read_field("/proc/meminfo", "HighTotal") > 0)
 		SKIP(return, "a program's memory is highmem");
-	/* Both from the same node. */
+	/* Use one node for both. */
 	ASSERT_TRUE(use_first_node());
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	p[0] = 1;
@@ -417,7 +428,7 @@ enum {
 	FLUSHES, LOCAL_FLUSHES, EVENTS
 };
 
-/* What has happened since @since, if that is given. */
+/* Count the events, since @since if that is not NULL. */
 static bool count_events(long *events, const long *since)
 {
 	static const char * const names[EVENTS] = {
@@ -470,7 +481,7 @@ TEST_F(pool, events_are_counted)
 	EXPECT_EQ(events[PAGES_TAKEN], events[PAGES_RETURNED]);
 	EXPECT_LE(1, events[LOCAL_FLUSHES]);
 
-	/* One page of a block stays. */
+	/* One page of a block stays in use. */
 	kept[0] = 1;
 	ASSERT_TRUE(give_spare_memory_back());
 	ASSERT_TRUE(count_events(events, before));
@@ -480,7 +491,10 @@ TEST_F(pool, events_are_counted)
 	EXPECT_TRUE(give_spare_memory_back());
 }
 
-/* Fewer for whole blocks, but whoever waits for the CPU ends a round early. */
+/*
+ * Whole blocks take fewer flushes, but a task that is preempted ends a batch
+ * early.
+ */
 TEST_F(pool, one_flush_is_enough_to_wipe_many_pages)
 {
 	const long many = 8;
@@ -494,13 +508,17 @@ TEST_F(pool, one_flush_is_enough_to_wipe_many_pages)
 	ASSERT_TRUE(count_events(events, before));
 	EXPECT_LT(0, events[LOCAL_FLUSHES]);
 	EXPECT_GE(BIG / page_size / many, events[LOCAL_FLUSHES]);
-	/* Before blocks are given back, for which there may be time already. */
+	/*
+	 * Giving blocks back takes flushes as well, and there may have been
+	 * time for it.
+	 */
 	EXPECT_GE(BIG / BLOCK, events[FLUSHES]);
 }
 
 /*
- * A page that was wiped is not used again before all CPUs have flushed, so a block is
- * not enough for more secrets than it has pages; but one flush is, for many.
+ * A wiped page is not reused before all CPUs have flushed their TLBs, so a
+ * block is enough for as many secrets as it has pages; then a single flush
+ * makes them all usable.
  */
 TEST_F(pool, one_flush_is_enough_for_many_small_secrets)
 {
@@ -581,7 +599,7 @@ TEST_F(pool, other_CPUs_are_called_once_a_block)
  * Memory policy
  */
 
-/* How many pages of the mapping at @p are on @node, as numa_maps has it. */
+/* How many pages of the mapping at @p are on @node, by numa_maps. */
 static long pages_on_node(const void *p, int node)
 {
 	FILE *f = fopen("/proc/self/numa_maps", "re");
@@ -608,7 +626,7 @@ FIXTURE(policy) {
 FIXTURE_VARIANT(policy) {
 	int mode;
 	unsigned long nodes;
-	int percent[2];		/* of the pages, on which node */
+	int percent[2];		/* of the pages, by node */
 };
 
 FIXTURE_VARIANT_ADD(policy, bind_0) {
@@ -643,7 +661,7 @@ FIXTURE_TEARDOWN(policy)
 	munmap(self->p, self->nr * page_size);
 }
 
-/* What is kept for the next secret is on both nodes, or on one, or there is none. */
+/* Let the pool keep memory on the @nodes: both, one or none. */
 static void keep_on_nodes(struct __test_metadata *_metadata, unsigned long nodes)
 {
 	const size_t size = 2 * page_size;
@@ -697,7 +715,10 @@ TEST_F(policy, of_a_task_is_honoured)
 	expect_shares(_metadata, self, variant->percent);
 }
 
-/* As for shared memory: it counts for fallocate() and for whoever maps the range. */
+/*
+ * As for shared memory, the policy applies to fallocate(), and to each process
+ * that maps the range.
+ */
 TEST_F(policy, of_a_range_is_the_files)
 {
 	size_t size = self->nr * page_size;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Threads against each other. How often is in the environment: RACES pages are
- * fought for, 5000 if it says nothing; the other tests follow in proportion.
+ * Threads against each other. $RACES is how many pages they race for, default
+ * 5000; the other tests follow in proportion.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -10,16 +10,21 @@
 
 #include "inject.h"
 
-/* Pages of one file before the next one is taken. */
+/* Pages per file. */
 #define PAGES 256
 
 static struct meeting start, finish;
 
-/* The current file: the first thread makes and checks it between the meetings. */
+/*
+ * The current file: the first thread makes and checks it between the meetings.
+ */
 static int fd;
 static char *mem;
 
-/* Without the other thread: a file of @size bytes and a mapping of it. */
+/*
+ * Called by the first thread only, between meetings: the next file of @size
+ * bytes, mapped.
+ */
 static bool next_file(off_t size, size_t length)
 {
 	fd = size ? secret_file(size) : memfd_secret(0);
@@ -34,14 +39,15 @@ static void drop_file(size_t length)
 }
 
 /*
- * Same fresh page, two threads, while a third sets the size of other files.
+ * Two threads fault in the same page, while a third sets the size of other
+ * files.
  */
 
 static bool failing;
 
 /*
- * The two need not meet at each page: whoever is behind finds the page mapped,
- * takes no fault, and so is soon where the other one is.
+ * The two need not meet at each page: the one that is slower finds the page
+ * mapped, takes no fault, and so catches up.
  */
 static void add_marks(long mark)
 {
@@ -84,7 +90,7 @@ static void *truncater(void *unused)
 			complain();
 		munmap(p, 2 * page_size);
 		close(file);
-		/* The CPUs are for the other two. */
+		/* Leave the CPUs to the other two. */
 		usleep(500);
 	}
 	return NULL;
@@ -134,9 +140,7 @@ TEST(two_threads_find_one_page_though_allocations_fail)
 	inject_failures(0);
 }
 
-/*
- * First ftruncate() against faults in a mapping that is there already.
- */
+/* The first ftruncate() against faults in an existing mapping. */
 
 static void *early_toucher(void *unused)
 {
@@ -148,7 +152,7 @@ static void *early_toucher(void *unused)
 		meet(&start);
 		if (stopped())
 			return NULL;
-		/* Either too early or, from then on, good memory. */
+		/* Either too early or, once it succeeds, good memory. */
 		while (probe_read(p) == SIGBUS && !stopped())
 			sched_yield();
 		if (*p || probe_write(p, 1))
@@ -176,7 +180,7 @@ TEST(first_ftruncate_lets_faults_in_whole)
 		p[n % 7] -= 1;
 		if (!is_zero(mem, length))
 			complain();
-		/* At the same place, as the other thread has its address. */
+		/* At the same address, which the other thread keeps using. */
 		close(fd);
 		fd = memfd_secret(0);
 		ASSERT_EQ(mem, mmap(mem, length, PROT_READ | PROT_WRITE,
@@ -238,7 +242,7 @@ TEST(one_of_two_ftruncates_is_the_last)
 }
 
 /*
- * Pinning while the pages under an address change from ordinary to secret and
+ * Pinning while the pages at an address change from ordinary to secret and
  * back, and while secret ones leave their file.
  */
 
@@ -246,7 +250,7 @@ TEST(one_of_two_ftruncates_is_the_last)
 #define SECRET 'S'
 #define PLAIN 'p'
 
-/* Is there anything but fresh memory and @c? */
+/* Is there anything but zeros and @c? */
 static bool has_other_than(const char *buf, size_t n, char c)
 {
 	size_t i;
@@ -257,7 +261,7 @@ static bool has_other_than(const char *buf, size_t n, char c)
 	return false;
 }
 
-/* Refused: where mmap_lock was held, which the other thread needs, too. */
+/* The refused call held mmap_lock, which the other thread needs as well. */
 static void refused(void)
 {
 	usleep(1);
@@ -306,7 +310,7 @@ static void *direct_writer(void *window)
 	return NULL;
 }
 
-/* Lets @thread take what it can of a window that is ordinary or secret. */
+/* Let @thread pin a window that is ordinary or secret by turns. */
 static void pin_window(struct __test_metadata *_metadata,
 		       void *(*thread)(void *))
 {
@@ -325,7 +329,10 @@ static void pin_window(struct __test_metadata *_metadata,
 		memset(window, SECRET, size);
 		if (n % 2)
 			close(file);
-		/* The last reference: the pages leave the file with it. */
+		/*
+		 * This drops the last reference, if the file is closed: its
+		 * pages are freed.
+		 */
 		ASSERT_EQ(window, mmap(window, size, PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 				       -1, 0));
@@ -353,9 +360,7 @@ TEST(direct_write_takes_no_page_that_is_becoming_secret)
 	pin_window(_metadata, direct_writer);
 }
 
-/*
- * Mapping, unmapping, closing, forking, all at once.
- */
+/* Mapping, unmapping, closing and forking, all at once. */
 
 static void *mapper(void *arg)
 {

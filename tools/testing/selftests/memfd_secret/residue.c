@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * However a secret file ends, nothing of it is left: not in any page of the
- * machine's memory, all of which is searched from outside, and not in the kernel's
- * direct map, which is whole again. Meanwhile the owner is killed, interrupted,
- * replaced or spied on, or its allocations fail.
+ * machine's memory, all of which is searched from outside, and not in the
+ * kernel's direct map, which is whole again. Meanwhile the owner is killed,
+ * interrupted, replaced or spied on, or its allocations fail.
  *
- * What is searched for is a key that is only ever in secret memory. A program has
- * its complement, computes it a word at a time, and writes it where it belongs
- * itself; see kcore.h.
+ * The search looks for a key that only exists in secret memory. A program has
+ * the complement, computes the key word by word, and writes it directly to its
+ * place; see kcore.h.
  *
- * How often things are done is in the environment: a 250th of RACES, which is
- * 5000 if it says nothing.
+ * $RACES / 250 is how often things are done, with a default of 5000 for $RACES.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -38,10 +37,10 @@
 #define CORE_PIPE_LIMIT "/proc/sys/kernel/core_pipe_limit"
 #define BLOCK_DEVICE "/dev/ram0"
 
-/* What all secret pages are filled with. */
+/* The contents of all secret pages. */
 static struct kcore_search secret;
 
-/* How many of them there were in all processes together, and what went wrong. */
+/* Counts of all processes together, and whether anything went wrong. */
 static struct {
 	unsigned long filled;
 	unsigned long failures;
@@ -72,7 +71,7 @@ static long rounds(void)
  * Secret files and their owners
  */
 
-/* A key is in each record, and a page has as many records as fit. */
+/* Each record has the key, and a page is full of records. */
 static long keys_in(long pages)
 {
 	return pages * (page_size / KCORE_RECORD_SIZE);
@@ -98,7 +97,10 @@ static bool has_keys(const void *pages, long nr)
 		keys_in(nr);
 }
 
-/* A file of @nr pages filled with the key, and maybe where it is mapped. */
+/*
+ * A file of @nr pages filled with the key. Stores its mapping in @pages, or
+ * unmaps it if that is NULL.
+ */
 static int filled_file(long nr, char **pages)
 {
 	int fd = secret_file(nr * page_size);
@@ -114,7 +116,7 @@ static int filled_file(long nr, char **pages)
 	return fd;
 }
 
-/* A new file of @nr empty pages in place of whatever is mapped at @p. */
+/* Map a new file of @nr empty pages over whatever is mapped at @p. */
 static void map_over(char *p, long nr)
 {
 	int fd = secret_file(nr * page_size);
@@ -124,7 +126,7 @@ static void map_over(char *p, long nr)
 	close(fd);
 }
 
-/* A child with a seed of its own that goes when its parent does. */
+/* Fork a child with its own seed, which ends with its parent. */
 static pid_t fork_owner(void)
 {
 	unsigned int child_seed = choose(1 << 30);
@@ -144,7 +146,7 @@ static bool all_children_are_gone(void)
 	return errno == ECHILD;
 }
 
-/* Makes files of up to @most pages with @flags and fills them, until killed. */
+/* Make files of up to @most pages with @flags and fill them, until killed. */
 static void own_files(long most, int flags)
 {
 	unsigned int own_seed = gettid();
@@ -175,7 +177,7 @@ static void *own_small_files(void *unused)
 	return NULL;
 }
 
-/* Where memory ends. There may be frames of devices far behind it. */
+/* The end of memory. Frames of devices may be far beyond it. */
 static off_t last_frame(void)
 {
 	FILE *f = fopen("/proc/iomem", "re");
@@ -191,7 +193,7 @@ static off_t last_frame(void)
 	return last / page_size;
 }
 
-/* Frames of the direct map that the kernel can not read; -1 if not known. */
+/* Frames that the kernel cannot read in the direct map; -1 if unknown. */
 static long unreadable_frames(void)
 {
 	off_t at = 0, last = last_frame();
@@ -211,7 +213,7 @@ static long unreadable_frames(void)
 	return !last || at <= last ? -1 : count;
 }
 
-/* Some files are closed for good by somebody else, after a while. */
+/* Other tasks may drop the last reference to a file some time later. */
 static void wait_for_others(void)
 {
 	int tries;
@@ -223,9 +225,12 @@ static void wait_for_others(void)
 			usleep(100000);
 }
 
-/* Each test closes its last file before it ends, and this holds at its end. */
+/*
+ * Each test closes its last secret file; the teardown then checks that nothing
+ * is left.
+ */
 FIXTURE(nothing_is_left) {
-	char file[48];		/* to be deleted in the end */
+	char file[48];		/* to be deleted at the end */
 };
 
 FIXTURE_SETUP(nothing_is_left)
@@ -234,7 +239,7 @@ FIXTURE_SETUP(nothing_is_left)
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)shared);
 	ASSERT_EQ(0, kcore_search_init(&secret, PAGES));
-	/* Whose parent has gone is ours. */
+	/* Reap orphans here. */
 	ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1));
 }
 
@@ -249,7 +254,7 @@ FIXTURE_TEARDOWN(nothing_is_left)
 	EXPECT_EQ(0, host_search(&secret.key));
 	EXPECT_EQ(0, secret_kb());
 	EXPECT_TRUE(give_spare_memory_back());
-	/* Where it takes free pages off the direct map there is nothing to see. */
+	/* A kernel that unmaps all free pages has nothing to compare. */
 	unreadable = frees_unmap() ? 0 : unreadable_frames();
 	EXPECT_EQ(0, unreadable);
 	TH_LOG("%lu pages were secret", shared->filled);
@@ -258,7 +263,7 @@ FIXTURE_TEARDOWN(nothing_is_left)
 }
 
 /*
- * Files that end as they should: the control, in which all is found
+ * Files that end normally: the control, in which everything is found
  */
 
 TEST_F(nothing_is_left, of_what_was_found_while_the_file_was_open)
@@ -282,10 +287,10 @@ TEST_F(nothing_is_left, of_what_was_found_while_the_file_was_open)
 }
 
 /*
- * Files that somebody else still has when the owner has gone
+ * Files that another process still has after the owner's end
  */
 
-/* What a holder says when it has got there, and what lets it go on. */
+/* A holder reports that it is ready, and waits until it is let go. */
 struct rendezvous {
 	int there[2];
 	int leave[2];
@@ -341,7 +346,9 @@ TEST_F(nothing_is_left, of_an_owner_whose_child_lived_on)
 	EXPECT_TRUE(all_children_are_gone());
 }
 
-/* Sockets in each other's queue, so that closing does not free the queues. */
+/*
+ * Sockets in each other's queue, so that closing them does not free the queues.
+ */
 TEST_F(nothing_is_left, in_queues_of_sockets_that_nobody_has)
 {
 	int sv[2], other[2], fd, last;
@@ -358,14 +365,14 @@ TEST_F(nothing_is_left, in_queues_of_sockets_that_nobody_has)
 		close(sv[!last]);
 		close(sv[last]);
 	}
-	/* It is for the next socket that is closed to see to these. */
+	/* The AF_UNIX garbage collector runs when the next socket is closed. */
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, other));
 	close(other[0]);
 	close(other[1]);
 	wait_for_others();
 }
 
-/* What holds the inode, but does not hold the file open. */
+/* Both hold the inode, but do not keep the file open. */
 TEST_F(nothing_is_left, behind_an_inotify_watch_and_an_O_PATH_descriptor)
 {
 	int notify = inotify_init1(IN_CLOEXEC), fd, path_fd;
@@ -378,7 +385,7 @@ TEST_F(nothing_is_left, behind_an_inotify_watch_and_an_O_PATH_descriptor)
 	ASSERT_LE(0, path_fd);
 	ASSERT_LE(0, inotify_add_watch(notify, path, IN_ALL_EVENTS));
 	close(fd);
-	/* They stay open, and hold what they can. */
+	/* They stay open. */
 	EXPECT_EQ(0, fstat(path_fd, &st));
 	EXPECT_EQ(PAGES * page_size, st.st_size);
 }
@@ -450,7 +457,10 @@ static void attach_and_ask(pid_t owner, char *p)
 	check(process_vm_readv(owner, &local, 1, &remote, 1, 0) == -1);
 }
 
-/* It is either killed itself, or its tracer, and goes with that. */
+/*
+ * Either the owner is killed, or its tracer, which then takes the owner with
+ * it.
+ */
 TEST_F(nothing_is_left, of_owners_killed_under_a_tracer)
 {
 	struct rendezvous asked;
@@ -483,7 +493,7 @@ TEST_F(nothing_is_left, of_owners_killed_under_a_tracer)
 	}
 }
 
-/* The new program: are the contents still there? */
+/* The new program checks that the contents are still there. */
 static int after_exec(int fd)
 {
 	long *p = map_shared(fd, page_size);
@@ -541,7 +551,7 @@ static void __attribute__((noreturn)) crash(const struct kcore_search *plain)
 	abort();
 }
 
-/* The program that the kernel starts to take the core from a pipe. */
+/* The program that the kernel starts to read the core from a pipe. */
 static int take_core(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT, 0600);
@@ -572,7 +582,9 @@ static long keys_in_core(const struct kcore_search *search, const char *path)
 	return count;
 }
 
-/* @pattern is for the core to get to @file, which is kept till the search. */
+/*
+ * Dump core to @file by means of @pattern. The file is kept until the search.
+ */
 static void dump_core(struct __test_metadata *_metadata, const char *pattern,
 		      const char *file)
 {
@@ -608,7 +620,7 @@ TEST_F(nothing_is_left, in_a_pipe_that_took_the_core)
 	ASSERT_LT(0, readlink("/proc/self/exe", pattern + 1, 64));
 	strcat(pattern, " core ");
 	strcat(pattern, self->file);
-	/* So that the owner waits for that program. */
+	/* So that the owner waits for the program. */
 	ASSERT_EQ(0, read_text(CORE_PIPE_LIMIT, saved, sizeof(saved)));
 	ASSERT_EQ(0, write_text(CORE_PIPE_LIMIT, "4"));
 	dump_core(_metadata, pattern, self->file);
@@ -641,7 +653,7 @@ static void on_alarm(int sig)
 	next_alarm();
 }
 
-/* The handler has page faults of its own, wherever it interrupts. */
+/* The handler takes page faults itself, wherever it interrupts. */
 TEST_F(nothing_is_left, under_a_storm_of_signals)
 {
 	char *p;
@@ -664,7 +676,7 @@ TEST_F(nothing_is_left, under_a_storm_of_signals)
 	TH_LOG("%ld signals", alarms);
 }
 
-/* What is asked again and again for pages that come and go. */
+/* The pages that others try to take, while they come and go. */
 static char *wanted;
 static unsigned long refusals;
 
@@ -674,7 +686,7 @@ static void refused(bool refused)
 	refusals++;
 }
 
-/* What can be had is an ordinary page, and no more than that. */
+/* Only the ordinary page can be taken. */
 static void *try_to_take(void *plain)
 {
 	int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
@@ -690,7 +702,7 @@ static void *try_to_take(void *plain)
 		refused(pread(mem, plain, page_size,
 			      (unsigned long)wanted) < 0);
 		refused(pwrite(disk, wanted, page_size, 0) < 0);
-		/* Each of these holds mmap_lock, which others need. */
+		/* These calls hold mmap_lock, which others need. */
 		usleep(100);
 	}
 	return NULL;
@@ -718,7 +730,7 @@ TEST_F(nothing_is_left, of_pages_that_others_try_to_take)
 }
 
 /*
- * Owners that can not have what they ask for
+ * Owners whose requests fail
  */
 
 static bool failed(bool failed)
@@ -728,7 +740,7 @@ static bool failed(bool failed)
 	return failed;
 }
 
-/* Fills what can be had of @nr pages; says in @has what that was. */
+/* Fill those of @nr pages that can be had, and note in @has which these are. */
 static void fill_some(char *p, long nr, bool *has)
 {
 	long page;
@@ -759,8 +771,8 @@ static void set_fail_nth(int n)
 }
 
 /*
- * The kernel warns if it can not have a stack for the child. That is among the
- * first things it asks for, so let one that comes later fail.
+ * The kernel warns if it cannot allocate a stack for the child. That comes
+ * early, so let a later allocation fail.
  */
 static pid_t fork_with_failure(void)
 {
@@ -772,7 +784,7 @@ static pid_t fork_with_failure(void)
 	return pid;
 }
 
-/* A file from its beginning to its end, with failures on the way. */
+/* The life of a file, with failures on the way. */
 static void live_with_failures(void)
 {
 	long nr = 1 + choose(PAGES), middle = nr / 2;
@@ -810,7 +822,7 @@ static void live_with_failures(void)
 		failed(mprotect(p + middle * page_size, page_size, PROT_READ));
 		break;
 	case 3:
-		/* Without descriptors there is only the mapping. */
+		/* Without a descriptor there is only the mapping. */
 		close(fd);
 		fd = -1;
 		break;
@@ -827,7 +839,7 @@ static void live_with_failures(void)
 	close(fd);
 }
 
-/* To exit is to go through all that closes files with failures, too. */
+/* Exiting closes files, with failures as well. */
 static void __attribute__((noreturn)) live_and_die_with_failures(void)
 {
 	long n;
@@ -861,7 +873,7 @@ TEST_F(nothing_is_left, though_allocations_failed)
 	}
 }
 
-/* The kernel says in its log that it kills them. */
+/* The kernel logs that it kills them. */
 TEST_F(nothing_is_left, of_owners_over_the_limit_of_their_cgroup)
 {
 	struct cgroup group;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A file is sealed against writing while others write to it and unmap it: what they
- * still write they have written before the call returns.
+ * A file is sealed against writing while others write to it and unmap it: all
+ * writes have happened before the call returns.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -51,7 +51,7 @@ static void seal(void)
 			complain();
 }
 
-/* What is in the first byte of each page. */
+/* Copy the first byte of each page. */
 static void look(const char *p, char *bytes)
 {
 	size_t i;

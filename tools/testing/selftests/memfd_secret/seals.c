@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Seals: as on a memfd that may be sealed, which is the control.
+ * Seals work as on a memfd that may be sealed, which is the control.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -27,7 +27,7 @@ FIXTURE_VARIANT(seals) {
 FIXTURE_VARIANT_ADD(seals, secret) { .secret = true };
 FIXTURE_VARIANT_ADD(seals, memfd) { .secret = false };
 
-/* A file with contents, and a mapping of it that can be written to. */
+/* A file with contents, and a writable mapping of it. */
 FIXTURE_SETUP(seals)
 {
 	self->size = PAGES * page_size;
@@ -116,7 +116,7 @@ TEST_F(seals, descriptor_must_be_for_writing)
 	EXPECT_EQ(-1, fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
 	EXPECT_EQ(EBADF, errno);
 	close(fd);
-	/* A secret file can not be opened again. */
+	/* A secret file cannot be opened again. */
 	fd = open(path, O_RDONLY);
 	if (variant->secret) {
 		EXPECT_EQ(-1, fd);
@@ -167,7 +167,7 @@ TEST_F(seals, growing_is_refused)
 	EXPECT_EQ(SIGBUS, probe_read(self->mem + page_size));
 }
 
-/* Also a mapping that is only read, but could be made to write by mprotect(). */
+/* This includes a read-only mapping that mprotect() could make writable. */
 TEST_F(seals, mapping_that_may_write_is_in_the_way)
 {
 	EXPECT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW));
@@ -176,7 +176,7 @@ TEST_F(seals, mapping_that_may_write_is_in_the_way)
 	EXPECT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(0, fcntl(self->fd, F_GET_SEALS));
-	/* It is as before. */
+	/* The mapping is as before. */
 	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ | PROT_WRITE));
 	fill(self->mem, self->size, 2);
 	ASSERT_EQ(0, munmap(self->mem, self->size));
@@ -234,19 +234,19 @@ TEST_F(seals, nothing_writes_after_F_SEAL_WRITE)
 	EXPECT_EQ(EACCES, errno);
 	EXPECT_EQ(-1, madvise(p, self->size, MADV_REMOVE));
 	EXPECT_EQ(EACCES, errno);
-	/* What it grows by is not to be written to either. */
+	/* The part by which it grows is read-only as well. */
 	p = mremap(p, self->size, 2 * self->size, MREMAP_MAYMOVE);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	EXPECT_EQ(-1, mprotect(p, 2 * self->size, PROT_READ | PROT_WRITE));
 	EXPECT_TRUE(is_filled(p, self->size, 1));
 	munmap(p, 2 * self->size);
-	/* The size is another thing. */
+	/* The size may still change. */
 	EXPECT_EQ(0, fallocate(self->fd, 0, 0, self->size + 1));
 	EXPECT_EQ(0, ftruncate(self->fd, self->size - page_size));
 	EXPECT_TRUE(holds(self->fd, self->size - page_size, 1));
 }
 
-/* Whoever has the file may read it as often as it likes, in as many processes. */
+/* Every process with the file may read it, through any number of mappings. */
 TEST_F(seals, what_is_sealed_can_be_read)
 {
 	char *p, *q;
@@ -289,7 +289,10 @@ TEST_F(seals, who_could_write_before_F_SEAL_FUTURE_WRITE_still_can)
 	EXPECT_EQ(-1, madvise(self->mem, page_size, MADV_REMOVE));
 	EXPECT_EQ(EPERM, errno);
 
-	/* Its mapping stays what it was, however it is changed, and a child inherits it. */
+	/*
+	 * The mapping stays writable, however it is changed, and a child
+	 * inherits it.
+	 */
 	ASSERT_EQ(0, mprotect(self->mem, page_size, PROT_READ));
 	ASSERT_EQ(0, mprotect(self->mem, page_size, PROT_READ | PROT_WRITE));
 	q = mremap(self->mem, self->size, self->size,
@@ -303,13 +306,16 @@ TEST_F(seals, who_could_write_before_F_SEAL_FUTURE_WRITE_still_can)
 	}
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_TRUE(is_filled(p, self->size, 3));
-	/* That mapping is in the way of the stronger seal. */
+	/* That mapping prevents the stronger seal. */
 	EXPECT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	EXPECT_EQ(EBUSY, errno);
 	munmap(p, self->size);
 }
 
-/* Whoever counts mappings by their operations stops them from being merged. */
+/*
+ * Areas would not be merged if writable mappings were counted by ->open and
+ * ->close.
+ */
 TEST_F(seals, areas_are_merged_again)
 {
 	int i;
@@ -337,7 +343,7 @@ TEST_F(seals, mapping_that_was_refused_is_not_in_the_way)
 	EXPECT_EQ(0, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 }
 
-/* Only who maps a secret file to write uses what the limit leaves. */
+/* A mapping of a secret file that fails uses nothing of the limit. */
 TEST(refused_mapping_is_not_charged)
 {
 	int fd = secret_file(PAGES * page_size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every program of this folder needs to know of memfd_secret(2).
+ * Definitions for every program of this folder that uses memfd_secret(2).
  */
 #ifndef SELFTEST_SECRETMEM_H
 #define SELFTEST_SECRETMEM_H
@@ -25,7 +25,7 @@ static inline int memfd_secret(unsigned int flags)
 	return syscall(__NR_memfd_secret, flags);
 }
 
-/* A new secret file of @size bytes; -1 and errno if it can not be had. */
+/* A new secret file of @size bytes; -1 and errno on error. */
 static inline int secret_file(off_t size)
 {
 	int fd = memfd_secret(0);
@@ -37,7 +37,7 @@ static inline int secret_file(off_t size)
 	return fd;
 }
 
-/* A memfd of @size bytes, to compare with; -1 and errno if it can not be had. */
+/* A memfd of @size bytes for comparison; -1 and errno on error. */
 static inline int plain_file(off_t size)
 {
 	int fd = memfd_create("control", 0);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Secret pages come and go while others change attributes of kernel mappings.
- * Socket filters do: the kernel compiles each into fresh memory, which becomes
- * read-only, on x86 and arm64 in the direct map as well. When that memory is freed
- * its pages leave the direct map for a moment, and come back as ordinary ones.
+ * Socket filters do that: the kernel compiles each into fresh memory, which
+ * becomes read-only, on x86 and arm64 in the direct map as well. When that
+ * memory is freed its pages leave the direct map for a moment, and come back as
+ * ordinary ones.
  *
- * How long is in the environment: half of RACES secret pages in each test, 5000
- * if it says nothing. Filters are loaded as long as that takes.
+ * Each test uses $RACES / 2 secret pages, with a default of 5000 for $RACES.
+ * Filters are loaded for as long as that takes.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -17,11 +18,11 @@
 #define JIT_ENABLE	"/proc/sys/net/core/bpf_jit_enable"
 #define OPTMEM_MAX	"/proc/sys/net/core/optmem_max"
 
-/* Instructions of a filter, of which four say what it does. */
+/* The number of instructions of a filter; four of them are its function. */
 #define FILTER_MIN 4
 #define FILTER_MAX 4000
 
-/* Pages of the small and of the large files. */
+/* The number of pages of small and of large files. */
 #define FEW 64
 #define MANY 512
 
@@ -38,8 +39,8 @@ static void check(bool right)
  */
 
 /*
- * A filter of @n instructions for the datagrams that @sock receives. It lets
- * those of @length bytes in, if each of its instructions does what it should.
+ * Attach a filter of @n instructions for the datagrams that @sock receives. It
+ * accepts those of @length bytes, if each instruction works.
  */
 static int attach_filter(int sock, unsigned int n, unsigned int length)
 {
@@ -95,7 +96,9 @@ static void *filter_loader(void *unused)
 		check(!arrives(sv, length - 1));
 		check(!arrives(sv, length + 1));
 		loaded++;
-		/* The next filter replaces this one, or finds none. */
+		/*
+		 * The next filter replaces this one, or this one is detached.
+		 */
 		if (rand_r(&seed) % 2)
 			continue;
 		check(!detach_filter(sv[1]));
@@ -106,7 +109,7 @@ static void *filter_loader(void *unused)
 	return NULL;
 }
 
-/* Lines of /proc/vmallocinfo, which names who took the memory. */
+/* The lines of /proc/vmallocinfo about memory of compiled filters. */
 static int compiled_filters(void)
 {
 	FILE *areas = fopen("/proc/vmallocinfo", "re");
@@ -120,7 +123,7 @@ static int compiled_filters(void)
 	return n;
 }
 
-/* Are filters compiled, and not interpreted? */
+/* Are filters compiled, not interpreted? */
 static bool compiler_works(void)
 {
 	int sv[2], n = 0, tries;
@@ -128,7 +131,10 @@ static bool compiler_works(void)
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, sv))
 		return false;
 	if (!attach_filter(sv[1], FILTER_MAX, 1))
-		/* A line is missed if the kernel frees an area that comes before it. */
+		/*
+		 * A line can be missed if the kernel frees an area before it
+		 * meanwhile.
+		 */
 		for (tries = 0; tries < 20 && !n; tries++)
 			n = compiled_filters();
 	close(sv[0]);
@@ -152,7 +158,7 @@ static void use_secret_file(unsigned int pages, unsigned int seed)
 	check(p != MAP_FAILED);
 	if (p == MAP_FAILED)
 		return;
-	/* Otherwise each page comes with a fault of its own, to write it. */
+	/* Unless populated, each page is added by a write fault of its own. */
 	for (i = 0; i < size && !populate; i += page_size)
 		check(!probe_write(p + i, 0));
 	check(is_zero(p, size));
@@ -201,7 +207,9 @@ static bool is_all(const char *p, char c, size_t n)
 	return *p == c && !memcmp(p, p + 1, n - 1);
 }
 
-/* Half of what is free: the kernel clears it first, through the direct map. */
+/*
+ * Use half of the free memory, which the kernel clears through the direct map.
+ */
 static bool ordinary_memory_is_good(void)
 {
 	size_t i, n = read_field("/proc/meminfo", "MemAvailable") * 512;
@@ -223,7 +231,7 @@ static bool ordinary_memory_is_good(void)
 	return good;
 }
 
-/* Can the kernel itself keep @n bytes, written to @in and read from @out? */
+/* Can the kernel store @n bytes, written to @in and read from @out? */
 static bool kernel_keeps(int in, int out, size_t n)
 {
 	static char buf[CHUNK];
@@ -242,7 +250,7 @@ static bool kernel_keeps(int in, int out, size_t n)
 	return true;
 }
 
-/* Like secret pages, what waits in sockets is never in highmem. */
+/* Like secret pages, socket buffers are never in highmem. */
 static bool socket_memory_is_good(void)
 {
 	const int size = 16 << 20, room = 2 * size;
@@ -268,7 +276,7 @@ static bool file_memory_is_good(void)
 	return good;
 }
 
-/* Is there any page frame that the kernel can not read, and says so? */
+/* Is there any page frame that is reported as unreadable? */
 static bool any_is_unreadable(void)
 {
 	int fd = open(DIRECT_MAP, O_RDONLY | O_CLOEXEC);
@@ -283,7 +291,9 @@ static bool any_is_unreadable(void)
 	return any;
 }
 
-/* The memory of filters, and so its direct map, comes back some time later. */
+/*
+ * The memory of filters returns to the direct map some time after it is freed.
+ */
 static bool all_is_readable_soon(void)
 {
 	int tries = 0;
@@ -297,7 +307,7 @@ static bool all_is_readable_soon(void)
 }
 
 /*
- * All of that at once
+ * All of these at once
  */
 
 FIXTURE(filters) {
@@ -314,7 +324,9 @@ FIXTURE_SETUP(filters)
 	EXPECT_EQ(0, read_text(JIT_ENABLE, self->enable, sizeof(self->enable)));
 	EXPECT_EQ(0, read_text(OPTMEM_MAX, self->optmem, sizeof(self->optmem)));
 	EXPECT_EQ(0, write_text(JIT_ENABLE, "1"));
-	/* What a socket may have is less than the largest filter. */
+	/*
+	 * The default limit for socket options is less than the largest filter.
+	 */
 	EXPECT_EQ(0, write_text(OPTMEM_MAX, "1000000"));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The size of the file: set at any time, and no memory beyond it.
+ * The size of the file can be set at any time, and there is no memory beyond
+ * it.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -27,7 +28,7 @@ TEST(first_ftruncate_sets_the_size)
 
 #define MAPPED 4
 
-/* A file of a page and a half with contents, and more of it mapped than there is. */
+/* A file of one and a half pages with contents, mapped beyond its end. */
 FIXTURE(second) {
 	int fd;
 	off_t size;
@@ -68,7 +69,7 @@ FIXTURE_TEARDOWN(second)
 
 	EXPECT_EQ(self->second, size_of(self->fd));
 	EXPECT_TRUE(is_filled(self->mem, left, 1));
-	/* The rest of the last page can be seen. */
+	/* The rest of the last page is visible. */
 	EXPECT_TRUE(is_zero(self->mem + left, pages * page_size - left));
 	for (i = pages; i < MAPPED; i++)
 		EXPECT_EQ(SIGBUS, probe_read(self->mem + i * page_size));
@@ -129,7 +130,7 @@ TEST(all_mappings_lose_what_is_cut)
 	pid = fork();
 	if (!pid) {
 		close(go[1]);
-		/* It has its own page tables, and uses them. */
+		/* The child has its own page tables, and uses them. */
 		if (!is_filled(p, 3 * page_size, 1) ||
 		    write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1)
 			_exit(1);
@@ -171,7 +172,7 @@ TEST(blocks_and_times_are_those_of_the_file)
 	ASSERT_EQ(0, fstat(fd, &before));
 	EXPECT_EQ(0, before.st_blocks);
 	fill(p, 2 * page_size, 1);
-	/* The clock of files goes on with each tick. */
+	/* File times advance with each tick. */
 	do {
 		ASSERT_EQ(0, ftruncate(fd, 2 * page_size));
 		ASSERT_EQ(0, fstat(fd, &after));
@@ -274,7 +275,7 @@ TEST(system_call_on_memory_beyond_the_end_gives_EFAULT)
 	EXPECT_EQ(EFAULT, errno);
 }
 
-/* The largest file, and where its last page that is whole begins. */
+/* The largest file, and the offset of its last whole page. */
 FIXTURE(largest) {
 	int fd;
 	off_t size;
@@ -283,7 +284,7 @@ FIXTURE(largest) {
 
 FIXTURE_SETUP(largest)
 {
-	/* On 32 bit the number of a page is the limit. */
+	/* With 32 bits the page index is the limit. */
 	self->size = sizeof(long) == 8 ? LLONG_MAX :
 					 (off_t)ULONG_MAX * page_size;
 	self->fd = secret_file(self->size);
@@ -338,10 +339,10 @@ TEST_F(largest, mmap_past_the_largest_offset_fails)
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * page_size, PROT_READ, MAP_SHARED,
 				   self->fd, self->last));
 	EXPECT_EQ(EOVERFLOW, errno);
-	/* The C library lets no such offset through there. */
+	/* The C library rejects such offsets there. */
 	if (sizeof(long) != 8)
 		return;
-	/* Number of the first page negative, and range round 2^64. */
+	/* The first page index is negative, and the range wraps around 2^64. */
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page_size, PROT_READ, MAP_SHARED,
 				   self->fd, LLONG_MIN));
 	EXPECT_EQ(EOVERFLOW, errno);

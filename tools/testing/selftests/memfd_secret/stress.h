@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests share that take as long as one likes: SECONDS of the environment
- * for each of them, 60 if it says nothing.
+ * Shared by tests of adjustable length: $SECONDS is for each of them, default
+ * 60.
  */
 #ifndef SELFTEST_STRESS_H
 #define SELFTEST_STRESS_H

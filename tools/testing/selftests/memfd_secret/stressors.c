@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stressors of stress-ng(1) at work on secret and other memory, and more of them
- * than the machine has memory for, for SECONDS of the environment.
+ * Stressors of stress-ng(1) work on secret and other memory, more of it than
+ * the machine has, for $SECONDS.
  *
- * Needs a disk, DISK, of which nothing is needed any more, to swap to.
+ * Needs a disk, DISK, whose contents are not needed, for swap space.
  */
 #define _GNU_SOURCE
 #include "stress.h"
@@ -15,16 +15,16 @@
 #define SWAP_PAGES (1024 * MB / 4096)
 #define KEPT (8 * MB)
 #define FRESH MB
-/* Beside SECONDS, to get out of what it is in; debug kernels take their time. */
+/* Time after $SECONDS to finish; debug kernels are slow. */
 #define GRACE 180
 
-/* Those that have to get something done; vm is there for the others to swap. */
+/* Stressors that have to make progress; vm is there to make others swap. */
 static const char * const stressors[] = {
 	"secretmem", "mmap", "madvise", "mlock", "fork", "vm-splice",
 	"userfaultfd",
 };
 
-/* A secret and an ordinary mapping, and the stressors at work. */
+/* A secret and an ordinary mapping, and the running stressors. */
 FIXTURE(pressure) {
 	char *secret;
 	char *plain;
@@ -34,7 +34,7 @@ FIXTURE(pressure) {
 
 static void __attribute__((noreturn)) run_stressors(void)
 {
-	/* More than there is. */
+	/* Overcommit: more than is available. */
 	long kb = read_field("/proc/meminfo", "MemAvailable") / 4 * 5;
 	char vm_bytes[32], timeout[32];
 	const char *argv[64] = {
@@ -66,7 +66,7 @@ FIXTURE_SETUP(pressure)
 	fill(self->secret, KEPT, 1);
 	fill(self->plain, KEPT, 2);
 
-	/* One that has failed may have left it. */
+	/* A test that failed may have left it. */
 	swapoff(DISK);
 	ASSERT_TRUE(make_swap(DISK, SWAP_PAGES));
 	ASSERT_EQ(0, swapon(DISK, 0));
@@ -84,7 +84,7 @@ FIXTURE_TEARDOWN(pressure)
 	EXPECT_EQ(0, swapoff(DISK));
 }
 
-/* Have they? They have to at @end. */
+/* Have the stressors ended? At @end they are killed. */
 static bool have_ended(pid_t pid, time_t end, int *status)
 {
 	if (waitpid(pid, status, WNOHANG) == pid)
@@ -96,7 +96,7 @@ static bool have_ended(pid_t pid, time_t end, int *status)
 	return true;
 }
 
-/* How often the stressor has done what it does; 0 if it was left out, too. */
+/* How many operations the stressor has done; 0 also if it was left out. */
 static long done_by(const char *stressor)
 {
 	FILE *report = fopen(REPORT, "re");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Secret pages are not swapped out, and nothing waits for them to be. Ordinary
- * memory is the control: most of it has to be on the disk.
+ * Secret pages are not swapped out, and reclaim does not get stuck on them.
+ * Ordinary memory is the control: most of it has to be on the disk.
  *
  * Needs a blank disk to swap to.
  */
@@ -27,7 +27,7 @@ static size_t swapped_pages(const char *p, size_t nr)
 	return swapped;
 }
 
-/* False if there is no disk of which one may be sure that nobody needs it. */
+/* Swap to the disk; false if there is none, or if it is not blank. */
 static bool swap_on(void)
 {
 	int fd = open(SWAP_DISK, O_RDWR | O_EXCL | O_CLOEXEC);
@@ -44,7 +44,7 @@ static bool swap_on(void)
 	       !swapon(SWAP_DISK, 0);
 }
 
-/* Blank again, as far as that is looked at. */
+/* Blank the part of the disk that swap_on() looks at. */
 static void swap_off(void)
 {
 	char *zeros = map_plain(MB);
@@ -58,7 +58,7 @@ static void swap_off(void)
 	close(fd);
 }
 
-/* How often the beginning of a pattern is in what the disk has of swap. */
+/* How often the first bytes of a pattern are in the swap space on the disk. */
 static int count_on_disk(unsigned int seed)
 {
 	int fd = open(SWAP_DISK, O_RDONLY | O_DIRECT | O_CLOEXEC);
@@ -80,8 +80,8 @@ static int count_on_disk(unsigned int seed)
 }
 
 /*
- * Secret pages of every past, and a lot of ordinary ones, in a memory cgroup on
- * a machine that swaps.
+ * Secret pages of every past, and many ordinary ones, in a memory cgroup on a
+ * machine that swaps.
  */
 struct swap {
 	struct secrets secrets;
@@ -130,7 +130,7 @@ FIXTURE_TEARDOWN(swap)
 	cgroup_destroy(&s->group);
 }
 
-/* The control: most of the ordinary memory has to go, and is on the disk. */
+/* The control: most of the ordinary memory has to be swapped out. */
 static void limit_group(struct __test_metadata *_metadata,
 			const struct swap *s, const char *limit)
 {
@@ -168,7 +168,7 @@ TEST_F(swap, does_not_take_them_from_a_throttled_group)
 		SKIP(return, "kernel without MEMCG");
 	limit_group(_metadata, s, "memory.high");
 
-	/* Ordinary memory makes room for them. */
+	/* Ordinary memory is swapped out to make room for new secret pages. */
 	p = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	fill_pages(p, size, s->secrets.seed);
@@ -198,7 +198,7 @@ TEST_F(swap, does_not_take_them_on_advice)
 
 	if (!s->disk)
 		SKIP(return, "no blank disk to swap to");
-	/* It may be refused, or do what does no harm. */
+	/* Advice may be refused, or do something harmless. */
 	for (i = 0; i < ARRAY_SIZE(advices); i++)
 		advise(&s->secrets, advices[i]);
 	EXPECT_EQ(0, madvise(s->plain, s->size, MADV_PAGEOUT));
@@ -207,8 +207,9 @@ TEST_F(swap, does_not_take_them_on_advice)
 }
 
 /*
- * After fork() a child's mappings are not locked any more, those of secret
- * files included. This one has them for itself, and ordinary pages as well.
+ * After fork() a child's mappings are not locked any more, including those of
+ * secret files. This child is the only one that maps them, and has ordinary
+ * pages as well.
  */
 static void advised_child(const struct swap *s, int go, int ready,
 			  bool by_itself)
@@ -242,7 +243,7 @@ static void advised_child(const struct swap *s, int go, int ready,
 	_exit(good ? 0 : 3);
 }
 
-/* Gives advice to another process on all that it has mapped. */
+/* Give advice for all mappings of another process. */
 static void advise_child(const struct swap *s, pid_t pid, int advice)
 {
 	int pidfd = syscall(SYS_pidfd_open, pid, 0);
@@ -272,7 +273,7 @@ static int run_advised_child(struct swap *s, bool by_itself)
 	pid = fork();
 	if (!pid)
 		advised_child(s, go[0], ready[1], by_itself);
-	/* Of what others have mapped as well advice has no effect. */
+	/* Advice has no effect on pages that others map too. */
 	for (i = 0; i < ARRAY_SIZE(pasts); i++)
 		if (s->secrets.area[i].mem)
 			munmap(s->secrets.area[i].mem, s->secrets.size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Swap space on a disk that is empty, or of which nothing is needed any more.
+ * Use a disk whose contents are not needed as swap space.
  */
 #ifndef SELFTEST_SWAPSPACE_H
 #define SELFTEST_SWAPSPACE_H

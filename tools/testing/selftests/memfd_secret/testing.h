@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of this folder share beside the harness.
+ * Helpers shared by the tests.
  */
 #ifndef SELFTEST_TESTING_H
 #define SELFTEST_TESTING_H
@@ -27,12 +27,15 @@
 /* What the kernel can read, with DEBUG_SECRETMEM: see mm/secretmem_debug.c. */
 #define DIRECT_MAP "/sys/kernel/debug/secretmem/direct_map"
 
+/* The counters of the pool. */
+#define POOL_EVENTS "/sys/kernel/debug/secretmem_pool"
+
 static size_t page_size;
 
 /*
- * Access probes: touch one byte and see which signal that gives, 0 if none.
+ * Access probes: touch one byte and report the signal that gives, 0 if none.
  * The handlers stay installed, so that several threads can probe at once; a
- * signal outside a probe takes its usual course.
+ * signal outside a probe has its usual effect.
  */
 static __thread sigjmp_buf probe_env;
 static __thread bool probing;
@@ -78,8 +81,8 @@ static inline int probe_write(void *p, char c)
 }
 
 /*
- * Contents that can be told from any other and from other seeds' contents,
- * computed, so that the only copy in memory is the one a test made.
+ * Contents that differ from any other and from those of other seeds. They are
+ * computed, so that the only copy in memory is the one that a test made.
  */
 static inline unsigned char pattern(unsigned int seed, size_t i)
 {
@@ -126,7 +129,7 @@ static inline void *map_plain(size_t size)
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-/* A secret mapping of @size bytes without a descriptor left. */
+/* A secret mapping of @size bytes whose descriptor is closed. */
 static inline void *map_secret(size_t size)
 {
 	int fd = secret_file(size);
@@ -139,7 +142,7 @@ static inline void *map_secret(size_t size)
 	return p;
 }
 
-/* How many pages of the range mincore() calls resident, -1 for an error. */
+/* How many pages of the range are resident, by mincore(); -1 on error. */
 static inline int resident_pages(void *p, size_t size)
 {
 	size_t i, n = size / page_size;
@@ -200,7 +203,9 @@ static inline int read_text(const char *path, char *text, size_t size)
 	return 0;
 }
 
-/* The number behind "@field:" in a file like /proc/meminfo; -1 if not there. */
+/*
+ * The number after "@field:" in a file like /proc/meminfo; -1 if not present.
+ */
 static inline long read_field(const char *path, const char *field)
 {
 	FILE *file = fopen(path, "re");
@@ -218,8 +223,8 @@ static inline long read_field(const char *path, const char *field)
 }
 
 /*
- * The kB of free memory, as soon as they are more than @kb, or after a while: the
- * end of a file may not be the moment in which its memory is free.
+ * The kB of free memory, as soon as they exceed @kb, or after five seconds: the
+ * memory of a file may be freed some time after the file is closed.
  */
 static inline long free_kb_above(long kb)
 {
@@ -233,22 +238,22 @@ static inline long free_kb_above(long kb)
 	return now;
 }
 
-/* The kB that are off the direct map: of files, and kept for the next one. */
+/* kB in secret files. */
 static inline long secret_kb(void)
 {
 	return read_field("/proc/meminfo", "SecretMem");
 }
 
-#define POOL_EVENTS "/sys/kernel/debug/secretmem_pool"
-
+/* kB that the pool keeps unmapped for the next secret page. */
 static inline long spare_kb(void)
 {
 	return read_field("/proc/meminfo", "SecretMemFree");
 }
 
 /*
- * What is written to has the kernel give back what it keeps for the next secret page;
- * without DEBUG_SECRETMEM only what is not beside pages in use.
+ * A write to this file makes the kernel give back what the pool keeps for the
+ * next secret page. Without DEBUG_SECRETMEM there is only drop_caches, which
+ * does not give back pages of blocks in use.
  */
 #define GIVE_BACK "/sys/kernel/debug/secretmem/give_back"
 
@@ -261,7 +266,9 @@ static inline bool give_spare_memory_back(void)
 {
 	int i;
 
-	/* At least once, as what is on its way back does not count any more. */
+	/*
+	 * Write at least once: pages on their way back are no longer counted.
+	 */
 	for (i = 0; i < 50; i++) {
 		if (write_text(give_back_path(), "2"))
 			return false;
@@ -297,7 +304,7 @@ static inline bool vma_has_flag(const void *p, const char *flag)
 	return found;
 }
 
-/* How many areas the @size bytes at @p lie in. */
+/* How many areas the @size bytes at @p span. */
 static inline int areas(const char *p, size_t size)
 {
 	unsigned long from = (unsigned long)p, start, end;
@@ -316,7 +323,7 @@ static inline int areas(const char *p, size_t size)
 
 #define TRACING "/sys/kernel/debug/tracing/"
 
-/* How many lines of the trace have @text. */
+/* How many lines of the trace contain @text. */
 static inline int traced(const char *text)
 {
 	FILE *trace = fopen(TRACING "trace", "re");
@@ -332,7 +339,7 @@ static inline int traced(const char *text)
 	return lines;
 }
 
-/* Page frame number behind @p, 0 if there is none (or one may not know). */
+/* Page frame number of @p; 0 if not present, or without CAP_SYS_ADMIN. */
 static inline unsigned long long page_frame(const void *p)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -347,7 +354,7 @@ static inline unsigned long long page_frame(const void *p)
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
-/* What /proc/kpageflags has of page frame @frame; false if it cannot be read. */
+/* The flags of page frame @frame in /proc/kpageflags; false on error. */
 static inline bool read_page_flags(unsigned long long frame,
 				   unsigned long long *flags)
 {
@@ -383,7 +390,7 @@ static inline char direct_map_state(unsigned long long frame)
 	return state;
 }
 
-/* Such a kernel takes free pages off the direct map as well. */
+/* Does this kernel remove free pages from the direct map, like secret ones? */
 static inline bool frees_unmap(void)
 {
 	char line[4096];
@@ -393,7 +400,7 @@ static inline bool frees_unmap(void)
 		strstr(line, "debug_pagealloc=1"));
 }
 
-/* The kernel's log, from now on; -1 for an error. */
+/* The kernel log, from now on; -1 on error. */
 static inline int open_log(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -405,7 +412,7 @@ static inline int open_log(void)
 	return fd;
 }
 
-/* The text of the log's next record into @text; false if there is none as yet. */
+/* Copy the text of the next log record to @text; false if there is none yet. */
 static inline bool next_record(int log, char *text, size_t size)
 {
 	char record[8192], *start;
@@ -423,7 +430,7 @@ static inline bool next_record(int log, char *text, size_t size)
 	return true;
 }
 
-/* Give up one capability for good. */
+/* Drop one capability permanently. */
 static inline int drop_capability(int cap)
 {
 	struct __user_cap_header_struct header = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests share in which threads work against each other. How long they do
- * is in the environment: RACES, 5000 if it says nothing.
+ * Shared by tests that race threads. $RACES is the number of rounds, default
+ * 5000.
  */
 #ifndef SELFTEST_THREADS_H
 #define SELFTEST_THREADS_H
@@ -30,7 +30,7 @@ static inline bool stopped(void)
 	return __atomic_load_n(&stop, __ATOMIC_SEQ_CST);
 }
 
-/* What all threads saw go wrong. */
+/* How often any thread saw something wrong. */
 static int wrong;
 
 static void complain(void)
@@ -40,7 +40,8 @@ static void complain(void)
 
 /*
  * Two threads meet before each race. Spinning makes them start together; with
- * fewer CPUs than threads it would cost a time slice, so it ends in a yield.
+ * fewer CPUs than threads, spinning would last a whole time slice, so it falls
+ * back to sched_yield().
  */
 struct meeting {
 	unsigned int arrived;
@@ -53,7 +54,7 @@ static inline void meet(struct meeting *meeting)
 	unsigned int all = (n + 1) / 2 * 2;
 	int spins = 0;
 
-	/* The other one may be at the next meeting already. */
+	/* The other thread may already have reached the next meeting. */
 	while ((int)(__atomic_load_n(&meeting->arrived, __ATOMIC_SEQ_CST) -
 		     all) < 0)
 		if (++spins > 1000)

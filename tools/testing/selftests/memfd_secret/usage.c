@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The programs of the folder "examples" do what they say, and say why if they can not.
+ * The programs of the folder "examples" work as described, and report why if
+ * they cannot.
  *
- * Each runs with memory of memfd_create(), too, which is the control: a filter finds the
- * system call, and gives it a memfd as its result.
+ * Each also runs with memory of memfd_create(), which is the control: a filter
+ * catches the system call, and returns a memfd instead.
  */
 #define _GNU_SOURCE
 #include "testing.h"
@@ -19,16 +20,16 @@
 #include <sys/stat.h>
 
 #define LARGE	(300 * 1000)
-/* Nobody else is this user, of whom there is no locked memory. */
+/* A user of this test alone, without any locked memory. */
 #define USER	(50000 + getpid())
 #define NOTHING	(~0u)
 
-/* What a program may have, and where it is stopped on the way. */
+/* What a program may use, and at which calls it is stopped. */
 struct conditions {
 	bool memfd;		/* instead of secret memory */
 	bool missing;		/* the call does not exist */
 	bool stop_at_write;
-	bool stop_at_wake;	/* before somebody who waits for a futex is woken */
+	bool stop_at_wake;	/* before a futex waiter is woken */
 	bool user;		/* not root */
 	bool limited;		/* locked memory */
 	size_t locked;
@@ -36,9 +37,9 @@ struct conditions {
 
 struct program {
 	pid_t pid;
-	int end;		/* can be read when it has ended */
-	int out;		/* a file for its output and complaints */
-	int calls;		/* where it is stopped; -1 if nowhere */
+	int end;		/* readable when it has ended */
+	int out;		/* a file for its output and errors */
+	int calls;		/* of the filter; -1 if it is never stopped */
 };
 
 static int file_of(const void *p, size_t size)
@@ -50,7 +51,7 @@ static int file_of(const void *p, size_t size)
 	return fd;
 }
 
-/* All that is in a file, and its size. */
+/* The contents and the size of a file. */
 static char *contents(int fd, size_t *size)
 {
 	struct stat st;
@@ -66,12 +67,14 @@ static char *contents(int fd, size_t *size)
 	return p;
 }
 
-/* Has the calls to be stopped at go to a descriptor, which is the result. */
+/*
+ * Install a filter that reports the calls to stop at; returns its descriptor.
+ */
 static int install_filter(const struct conditions *conditions)
 {
 	const unsigned int secret = conditions->memfd || conditions->missing ?
 				    __NR_memfd_secret : NOTHING;
-	/* Where the call is missing no other is stopped at. */
+	/* If the call is missing, the program is not stopped at others. */
 	const unsigned int action = conditions->missing ?
 				    SECCOMP_RET_ERRNO | ENOSYS :
 				    SECCOMP_RET_USER_NOTIF;
@@ -99,7 +102,7 @@ static int install_filter(const struct conditions *conditions)
 		       SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
 }
 
-/* In the process that is going to be the program. */
+/* Runs in the child, before it executes the program. */
 static bool set_conditions(const struct conditions *conditions, int sock)
 {
 	int calls;
@@ -119,7 +122,7 @@ static void run_program(const char *name, int in, int out)
 	char path[PATH_MAX], *end;
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
 
-	/* It is where this one is. */
+	/* The program is in the same folder as this one. */
 	if (n < 0 || dup2(in, 0) || dup2(out, 1) != 1 || dup2(out, 2) != 2)
 		_exit(127);
 	path[n] = '\0';
@@ -152,7 +155,7 @@ static bool start(struct program *program, const char *name,
 	return program->end >= 0 && (conditions->missing || program->calls >= 0);
 }
 
-/* The next call that is stopped at: false if there is none, and the program has ended. */
+/* Wait for the next call to stop at: false if the program has ended. */
 static bool next_call(struct program *program, struct seccomp_notif *call)
 {
 	struct pollfd fds[] = {
@@ -165,14 +168,14 @@ static bool next_call(struct program *program, struct seccomp_notif *call)
 		memset(call, 0, sizeof(*call));
 		if (!ioctl(program->calls, SECCOMP_IOCTL_NOTIF_RECV, call))
 			return true;
-		/* Whoever made the call has been killed meanwhile. */
+		/* The process that made the call was killed meanwhile. */
 		if (errno != ENOENT)
 			abort();
 	}
 	return false;
 }
 
-/* A memfd for who wants secret memory; all else goes on. */
+/* Answer memfd_secret() with a memfd, and let all other calls continue. */
 static void answer(struct program *program, const struct seccomp_notif *call)
 {
 	struct seccomp_notif_addfd file = {
@@ -194,7 +197,7 @@ static void answer(struct program *program, const struct seccomp_notif *call)
 		abort();
 }
 
-/* Its status. */
+/* Wait for its end; returns its status. */
 static int wait_for_end(struct program *program)
 {
 	struct seccomp_notif call;
@@ -231,7 +234,10 @@ FIXTURE_TEARDOWN(example)
 {
 }
 
-/* Does what comes out begin with the input? Its size if so, -1 if not. */
+/*
+ * Is the output a part of the input, from its start? Its size if so, otherwise
+ * -1.
+ */
 static long part_of_input(const struct program *program, const char *input)
 {
 	size_t size;
@@ -259,7 +265,10 @@ TEST_F(example, growing_buffer_keeps_what_is_in_it)
 	}
 }
 
-/* In how many places of a process are some bytes, as far as others can read it? */
+/*
+ * How often the memory of a process contains some bytes, as far as others can
+ * read it.
+ */
 static int copies(pid_t pid, const char *bytes, size_t size)
 {
 	unsigned long start, end;
@@ -291,7 +300,7 @@ static int copies(pid_t pid, const char *bytes, size_t size)
 	return n;
 }
 
-/* Looked at when it has got all, and has not yet given anything away. */
+/* Look when it has read everything, and has not written anything yet. */
 TEST_F(example, growing_buffer_leaves_no_copy)
 {
 	struct seccomp_notif call;
@@ -330,7 +339,9 @@ TEST_F(example, ring_buffer_gives_all_that_comes_in)
 	EXPECT_EQ(LARGE, part_of_input(&self->program, self->input));
 }
 
-/* Whoever wakes the other one has the mutex, and is killed then. */
+/*
+ * Kill the process that is about to wake the other one, which holds the mutex.
+ */
 TEST_F(example, ring_buffer_ends_if_one_of_its_processes_is_killed)
 {
 	struct seccomp_notif call;
@@ -357,7 +368,7 @@ static const char * const names[] = {
 	"growing_buffer", "sealed_handover", "ring_buffer",
 };
 
-/* Of zeros, for those who do not look at it. */
+/* Zeros, for programs whose input does not matter. */
 static char input[LARGE];
 
 static bool succeeds(const char *name, const struct conditions *conditions,
@@ -369,7 +380,7 @@ static bool succeeds(const char *name, const struct conditions *conditions,
 	       !wait_for_end(&program);
 }
 
-/* Does it fail, and say this and nothing else? */
+/* Does it fail with this message and no other output? */
 static bool fails(const char *name, const struct conditions *conditions,
 		  size_t size, const char *reason)
 {
@@ -432,7 +443,7 @@ TEST(sealed_handover_says_that_it_is_for_root)
 			  "to become another user: Operation not permitted"));
 }
 
-/* The limit of a kernel before 5.16, if nobody has set another one. */
+/* The default limit of kernels before 5.16. */
 TEST(ring_buffer_needs_no_more_than_anybody_may_lock)
 {
 	const struct conditions limited = {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each CPU has a window, a kernel mapping through which it wipes secret pages. While
- * it does so, whoever can read kernel memory at any address, and survives a fault,
- * may have the page that is being wiped in his own TLB. He must not see in it what
- * is in that page later: neither the next secret, nor ordinary memory.
+ * Each CPU has a window, a kernel mapping through which it wipes secret pages.
+ * Meanwhile, code on another CPU that can read any kernel address, and survives
+ * faults, may load the page that is being wiped into its own TLB. Through that
+ * it must not see later contents of the page: neither the next secret, nor
+ * ordinary memory.
  *
- * A process on CPU 1 tries that all the time, with a BPF program, and this one makes
- * secrets on CPU 0 and gives them up. A process switch on CPU 1 flushes what it has
- * in its TLB; the kernel is to be booted with pti=off, or each system call does.
+ * A process on CPU 1 tries that all the time, with a BPF program, while this
+ * one creates and frees secrets on CPU 0. A process switch on CPU 1 flushes its
+ * TLB. Boot with pti=off, as otherwise each system call does the same.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,27 +21,27 @@
 
 #define VMALLOCINFO	"/proc/vmallocinfo"
 #define KPTR_RESTRICT	"/proc/sys/kernel/kptr_restrict"
-/* Which CPUs may do what a work queue has to do. */
+/* The CPUs that may run unbound work items. */
 #define WORK_CPUS	"/sys/devices/virtual/workqueue/cpumask"
 
 /* How often the program reads memory in each system call. */
 #define LOOKS		16
 
-/* How many times to do a thing, and how many at most if it must be seen once. */
+/* How often to do something, and how often at most until it was seen. */
 #define ROUNDS		25
 #define LARGE_ROUNDS	12
 #define MAX_TRIES	20000
 
 #define BLOCK_PAGES	512	/* at most */
 
-/* What the program reads, and what that gave. */
+/* An address that the program reads, and the result. */
 struct look {
 	__u64 address;
 	__s64 error;
 	__u64 word;
 };
 
-/* The last word of a secret that is given up, and of memory that is in use. */
+/* The last word of a page of a freed secret, and of memory in use. */
 enum { OLD, KEPT, NR_WORDS };
 
 static __u64 words[NR_WORDS];
@@ -51,15 +52,15 @@ struct sights {
 	unsigned long saw[NR_WORDS];
 };
 
-/* What the two processes share beside the looks. */
+/* Shared by the two processes, in addition to the looks. */
 struct shared {
 	unsigned long calls;		/* that the reader has made */
-	unsigned long sweep;		/* pages it goes through, or 0 */
+	unsigned long sweep;		/* pages to go through, or 0 */
 	struct sights sights;
 };
 
 FIXTURE(window) {
-	const char *missing;		/* why it can not be tried */
+	const char *missing;		/* why it cannot be tried */
 	unsigned long address;		/* of CPU 0 */
 	unsigned long pages;
 	int program;			/* attached */
@@ -83,7 +84,7 @@ static bool run_on_cpu(int cpu)
 	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* An array of one element that processes can map. */
+/* A BPF array of one element, which processes can map. */
 static int create_array(size_t size)
 {
 	union bpf_attr attr = {
@@ -99,7 +100,7 @@ static int create_array(size_t size)
 
 #define CALL_OF_READER SYS_getppid
 
-/* In one system call, and only there, does all the looks. */
+/* Do all the looks in one system call, and in no other. */
 static int load_looks(int map)
 {
 	enum { HEAD = 4, EACH = 6, TAIL = 2 };
@@ -173,7 +174,7 @@ static void look_at(struct look *look, unsigned long address)
 		__atomic_store_n(&look[i].address, address, __ATOMIC_SEQ_CST);
 }
 
-/* At as many pages of the window, each @step'th from @first on. */
+/* Look at LOOKS pages of the window: @first and each @step'th after it. */
 static void look_at_pages(struct look *look, unsigned long window,
 			  unsigned long first, unsigned long step)
 {
@@ -185,7 +186,10 @@ static void look_at_pages(struct look *look, unsigned long window,
 				 __ATOMIC_SEQ_CST);
 }
 
-/* Never returns. Of another process, so that CPU 1 need not flush when this one unmaps. */
+/*
+ * Never returns. In a process of its own, so that CPU 1 need not flush its TLB
+ * when this process unmaps something.
+ */
 static void read_window(struct look *look, unsigned long window,
 			struct shared *shared)
 {
@@ -206,8 +210,8 @@ static void read_window(struct look *look, unsigned long window,
 }
 
 /*
- * Until each look was done from beginning to end. To sleep is to let the host of an
- * emulated machine go on with the other CPU.
+ * Wait until each look was done from beginning to end. Sleep, so that the host
+ * of an emulated machine runs the other CPU.
  */
 static void wait_for_reader(const struct shared *shared)
 {
@@ -237,8 +241,8 @@ static unsigned long symbol_address(const char *name)
 }
 
 /*
- * All windows are one area, or one each; that of CPU 0 is the first. The last page of
- * an area is unmapped for good, to be a limit.
+ * The windows are in one area, or in one each; that of CPU 0 is the first. The
+ * last page of an area is a guard page, which is never mapped.
  */
 static bool find_window(unsigned long *window, unsigned long *pages,
 			unsigned long *limit)
@@ -266,7 +270,7 @@ static bool find_window(unsigned long *window, unsigned long *pages,
 	return *pages >= LOOKS;
 }
 
-/* All looks give what is known, one error or one word. */
+/* Do all looks give this error or this word? */
 static bool all_looks_give(const struct look *look, long error,
 			   const char *word)
 {
@@ -302,7 +306,10 @@ FIXTURE_SETUP(window)
 	ASSERT_EQ(0, write_text(KPTR_RESTRICT, "1"));
 	ASSERT_TRUE(find_window(&self->address, &self->pages, &limit));
 
-	/* Others for each test: what one leaves behind is not seen by the next. */
+	/*
+	 * Other words for each test, which so does not see those that another
+	 * one left.
+	 */
 	for (word = 0; word < NR_WORDS; word++)
 		fill(&words[word], sizeof(__u64), getpid() * NR_WORDS + word);
 
@@ -322,7 +329,7 @@ FIXTURE_SETUP(window)
 	if (!self->reader)
 		read_window(self->look, self->address, self->shared);
 
-	/* It reads what can be read, and survives what can not. */
+	/* The reader reads what is readable, and survives what is not. */
 	wait_for_reader(self->shared);
 	ASSERT_EQ(0, read_text("/proc/version", version, sizeof(version)));
 	ASSERT_TRUE(all_looks_give(self->look, 0, version));
@@ -355,7 +362,7 @@ static unsigned long seen(const struct _test_data_window *self, int word)
 	       self->before.saw[word];
 }
 
-/* Each of these brought a page into the TLB of CPU 1, or found it there. */
+/* Reads that brought a page into the TLB of CPU 1, or found it there. */
 static unsigned long good_reads(const struct shared *shared)
 {
 	return counted(&shared->sights.good);
@@ -390,14 +397,17 @@ static char *make_secret(long pages, int word)
 	return p;
 }
 
-/* What was kept is old before it is wiped, as it may be seen then. */
+/*
+ * Mark the pages as old before they are freed: while they are wiped they may be
+ * seen.
+ */
 static void give_up(char *p, long pages)
 {
 	write_words(p, pages, OLD);
 	munmap(p, pages * page_size);
 }
 
-/* The same, and true if the reader has seen a page of it. */
+/* The same; returns true if the reader has seen a page of it. */
 static bool give_up_seen(const struct shared *shared, char *p, long pages)
 {
 	unsigned long before = good_reads(shared);
@@ -408,8 +418,8 @@ static bool give_up_seen(const struct shared *shared, char *p, long pages)
 }
 
 /*
- * Makes secrets and gives them up until the reader has seen that, which is a matter
- * of luck, but not of much. The page frame of the last one, if it was a single page.
+ * Create and free secrets until the reader has seen one, which usually does not
+ * take long. Returns the page frame of the last one's first page.
  */
 static unsigned long long make_seen(struct __test_metadata *_metadata,
 				    const struct shared *shared, long pages)
@@ -465,8 +475,8 @@ static bool has_frame(const char *p, long pages, unsigned long long frame)
 }
 
 /*
- * The next secret gets the very pages of the last one: there are no others. But they
- * are not so few that a new block would be taken in their place.
+ * The next secret gets the same pages as the last one, as there are no others.
+ * There are just enough that no new block is taken instead.
  */
 static void use_again(struct __test_metadata *_metadata,
 		      const struct _test_data_window *self, unsigned long pages)
@@ -505,7 +515,7 @@ TEST_F(window, does_not_show_pages_that_are_used_again)
 	use_again(_metadata, self, self->pages / 2);
 }
 
-/* One page is wiped in each page of the window. */
+/* As many pages as the window has: each is wiped in a page of its own. */
 TEST_F(window, does_not_show_a_block_that_is_used_again)
 {
 	if (self->missing)
@@ -514,13 +524,13 @@ TEST_F(window, does_not_show_a_block_that_is_used_again)
 }
 
 /*
- * Ordinary memory. More pages than one are watched here, as it takes a while to get
- * it, and what other things CPU 1 does meanwhile has its place in the TLB, too.
+ * Ordinary memory. Several pages are watched here, as allocating it takes a
+ * while, in which other activity of CPU 1 replaces entries of its TLB.
  */
 
 /*
- * Maps memory that any part of the kernel could have, and writes the word into it,
- * until @frame is among it. It stays until the test is over.
+ * Map ordinary kernel memory, and write the word to it, until @frame is among
+ * it. It stays until the end of the test.
  */
 static bool make_ordinary_of(unsigned long long frame)
 {
@@ -541,7 +551,7 @@ static bool make_ordinary_of(unsigned long long frame)
 	return found;
 }
 
-/* At once, if it is on its way. */
+/* Returns at once if the pages are on their way. */
 static bool wait_for_pages_to_go(void)
 {
 	int i;
@@ -551,7 +561,7 @@ static bool wait_for_pages_to_go(void)
 	return give_spare_memory_back();
 }
 
-/* A block that is given back as it came. */
+/* A block that is given back in one piece. */
 TEST_F(window, does_not_show_memory_that_was_a_block_of_secrets)
 {
 	unsigned long long frame;
@@ -572,7 +582,7 @@ TEST_F(window, does_not_show_memory_that_was_a_block_of_secrets)
 	judge(_metadata, self);
 }
 
-/* One that is given back in pieces, each as soon as it is free. */
+/* A block that is given back in parts, each as soon as it is free. */
 TEST_F(window, does_not_show_memory_that_was_a_secret_page)
 {
 	static char *secret[24];
@@ -583,7 +593,10 @@ TEST_F(window, does_not_show_memory_that_was_a_secret_page)
 	if (self->missing)
 		SKIP(return, "%s", self->missing);
 	look_at_pages(self->look, self->address, 0, 1);
-	/* What is done later is done here, too, and its pages are free here. */
+	/*
+	 * Run deferred work on this CPU as well, so that its pages are freed
+	 * here.
+	 */
 	ASSERT_EQ(0, read_text(WORK_CPUS, cpus, sizeof(cpus)));
 	ASSERT_EQ(0, write_text(WORK_CPUS, "1"));
 	do {
@@ -609,7 +622,7 @@ TEST_F(window, does_not_show_memory_that_was_a_secret_page)
 }
 
 /*
- * All at once
+ * Everything at once
  */
 
 struct owner {
@@ -621,7 +634,7 @@ struct owner {
 #define OWNERS		2
 #define FILES		4
 
-/* Has some files, each of any size, and makes a new one of the oldest. */
+/* Keep several files of random sizes, and replace the oldest by a new one. */
 static void *own_files(void *arg)
 {
 	struct owner *owner = arg;

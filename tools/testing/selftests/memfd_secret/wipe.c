@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * With secretmem.hibernate=wipe the machine hibernates though there are secrets, and
- * these are gone: no image has them, and whoever touches a file that had one gets SIGBUS
- * until the file is cut to nothing. To suspend it to memory leaves them.
+ * With secretmem.hibernate=wipe the machine hibernates although there are
+ * secrets, and wipes them: no image has them, and an access to a file that had
+ * one gives SIGBUS until the file is cut to nothing. Suspend to memory leaves
+ * them alone.
  */
 #define _GNU_SOURCE
 #include "hibernate.h"
@@ -24,7 +25,10 @@ static bool is_wiped(void *p)
 	return probe_read(p) == SIGBUS && probe_write(p, 1) == SIGBUS;
 }
 
-/* Is @p, of @size bytes of the file, as new once that is cut to nothing? */
+/*
+ * Are the @size bytes of the file at @p usable again after it is cut to
+ * nothing?
+ */
 static bool can_be_used_again(int fd, char *p, size_t size)
 {
 	if (ftruncate(fd, 0) || probe_read(p) != SIGBUS || ftruncate(fd, size) ||
@@ -43,8 +47,8 @@ static long info_of(int fd, const char *field)
 }
 
 /*
- * Makes an image, calls @look while there is nobody else, and drops the image: 0, or an
- * error number.
+ * Make an image, call @look while all other tasks are frozen, and drop the
+ * image: 0, or an error number.
  */
 static int make_image(void (*look)(int snapshot, void *arg), void *arg)
 {
@@ -123,7 +127,7 @@ TEST_F(machine, attempt_that_fails_later_has_wiped_them)
 {
 	ASSERT_EQ(0, write_text(POLICY, "wipe"));
 	fill(self->secret, page_size, SECRET);
-	/* That there is no room for the image is found out when it is made. */
+	/* The lack of room for the image is found when it is made. */
 	ASSERT_EQ(0, swapoff(DISK));
 	EXPECT_NE(0, hibernate());
 	EXPECT_TRUE(is_wiped(self->secret));
@@ -140,7 +144,10 @@ TEST_F(machine, policy_counts_when_it_hibernates)
 	EXPECT_TRUE(is_filled(self->secret, page_size, SECRET));
 }
 
-/* In its own file: says when it has a secret, and then whether that was wiped. */
+/*
+ * Runs in a child: reports when it has a secret in its own file, and then
+ * whether it was wiped.
+ */
 static void keep_secret(int sock)
 {
 	char *p = map_secret(page_size), byte = 0;
@@ -243,7 +250,7 @@ TEST_F(machine, wiped_file_is_charged_for_what_is_mapped)
 	EXPECT_EQ(2 * kb, info_of(self->fd, "charged"));
 }
 
-/* Seals are promises of those who have the file, and not of the administrator. */
+/* Seals are promises of the file's users, not of the administrator. */
 TEST_F(machine, sealed_file_is_wiped_for_good)
 {
 	char *p;
@@ -263,7 +270,7 @@ TEST_F(machine, sealed_file_is_wiped_for_good)
 	EXPECT_EQ(SIGBUS, probe_read(p));
 }
 
-/* An image takes half of all memory, and there is only that of the secrets. */
+/* An image takes half of all memory, which only the secrets can make free. */
 TEST_F(machine, memory_of_secrets_makes_room_for_the_image)
 {
 	long kb = read_field("/proc/meminfo", "MemTotal") / 10 * 6;
@@ -287,7 +294,10 @@ TEST_F(machine, suspend_to_memory_leaves_secrets)
 		SKIP(return, "kernel without PM_DEBUG");
 	ASSERT_EQ(0, write_text(POLICY, "wipe"));
 	fill(self->secret, page_size, SECRET);
-	/* All but the last step, from which somebody would have to wake it. */
+	/*
+	 * Stop before the last step, which would need something to wake the
+	 * machine.
+	 */
 	ASSERT_EQ(0, write_text(PM_TEST, "platform"));
 	ASSERT_EQ(0, write_text(PM_TEST_DELAY, "0"));
 	for (i = 0; i < ARRAY_SIZE(states); i++) {
@@ -300,8 +310,9 @@ TEST_F(machine, suspend_to_memory_leaves_secrets)
 }
 
 /*
- * A thread of the kernel that works in this address space, as for a virtual machine, and
- * is never frozen: vhost. It reads the ring of a queue when an eventfd has it look.
+ * A kernel thread that works in this address space, as for a virtual machine,
+ * and is never frozen: vhost. It reads the ring of a queue when an eventfd
+ * tells it to.
  */
 #define RING		16
 
@@ -335,8 +346,8 @@ static bool set_queue(int vhost, unsigned int nr, struct queue *queue, void *ava
 }
 
 /*
- * Reads at @p when there is an event in @kick, and leaves one in @failed if it can not.
- * -1 if this can not be had.
+ * Start a thread that reads at @p on an event in @kick, and signals @failed if
+ * it cannot. Returns -1 if there is no vhost.
  */
 static int start_kernel_thread(void *p, int kick, int failed)
 {
@@ -356,7 +367,7 @@ static int start_kernel_thread(void *p, int kick, int failed)
 	return -1;
 }
 
-/* An event in @kick when devices begin to sleep, long after user space is frozen. */
+/* Signal @kick when devices are suspended, long after user space is frozen. */
 static bool kick_when_devices_sleep(int kick)
 {
 	int trace = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -375,7 +386,7 @@ static bool kick_when_devices_sleep(int kick)
 	       syscall(SYS_io_submit, context, 1, &list) == 1;
 }
 
-/* Is there an event in the eventfd? */
+/* Has the eventfd been signalled? */
 static bool happened(int fd)
 {
 	return poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 0) == 1;
@@ -431,7 +442,7 @@ TEST_F(thread, wiped_file_refuses_a_kernel_thread)
 	EXPECT_TRUE(is_wiped(self->secret));
 }
 
-/* The last of all: no test can hibernate after this. */
+/* This must be the last one: no test can hibernate after it. */
 FIXTURE(failed) {
 	int fd;
 	char *secret;
@@ -466,7 +477,7 @@ TEST_F(failed, memory_keeps_the_machine_from_wiping_and_hibernating)
 	EXPECT_EQ(0, probe_read(self->secret + page_size));
 	EXPECT_TRUE(is_filled(other, page_size, SECRET));
 
-	/* The page is lost then, and counts until the next boot. */
+	/* The page is lost then, and counted until the next boot. */
 	munmap(self->secret, 2 * page_size);
 	close(self->fd);
 	EXPECT_EQ(EPERM, hibernate());

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A buffer in secret memory for a secret whose length is not known.
+ * A buffer in secret memory for a secret of unknown length.
  *
- * All of the standard input is read, a private key say, and then written to the
- * standard output, so that the one who writes it is done before it is used:
+ * It reads all of the standard input, for example a private key, and then
+ * writes it to the standard output. So the program that produces the secret has
+ * finished before the secret is used:
  *
  *	gpg --decrypt key.gpg | growing_buffer | daemon
  *
- * When the buffer is full the file becomes larger, then the mapping, which may move.
- * The kernel moves page table entries then and no contents: nothing stays behind at the
- * old address, as it does with realloc(). A stream of the C library would have a copy
- * of its own. read() and write() leave none in this process.
+ * When the buffer is full the file is extended, then the mapping, which may
+ * move. The kernel moves page table entries then, not contents: nothing stays
+ * behind at the old address, as it does with realloc(). A stream of the C
+ * library would have a copy of its own. read() and write() leave none in this
+ * process.
  *
- * Linux 5.14 and later let a program set the size once: there a buffer that is full
- * is an error, and several files, a mapping for each, are what works everywhere.
+ * Linux 5.14 and later let a program set the size only once: there a full
+ * buffer is an error. Several files, with a mapping each, work everywhere.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -61,7 +63,7 @@ static void grow_buffer(struct buffer *buffer, size_t size)
 	buffer->size = size;
 }
 
-/* With the last mapping and the last descriptor the contents are gone, too. */
+/* The contents are gone with the last mapping and the last descriptor. */
 static void drop_buffer(struct buffer *buffer)
 {
 	munmap(buffer->mem, buffer->size);

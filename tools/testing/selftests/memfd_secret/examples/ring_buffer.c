@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A ring buffer in secret memory, from one process to another: what comes in at the
- * standard input goes out at the standard output.
+ * A ring buffer in secret memory, from one process to another: it copies the
+ * standard input to the standard output.
  *
  *	decrypt | ring_buffer | encrypt_again
  *
- * The ring is mapped twice, back to back: behind its last byte is its first once more.
- * So what is in it, or free in it, is always in one piece, for any system call or
- * memcpy(). A mutex and two condition variables are in the same file, before the ring.
+ * The ring is mapped twice, back to back: its last byte is followed by its
+ * first. So its contents, and the free part of it, are always in one piece, for
+ * any system call or memcpy(). A mutex and two condition variables are in the
+ * same file, before the ring.
  *
- * A process may be killed at any time. If it had the mutex, the other one gets that
- * with EOWNERDEAD, as the mutex is robust; nothing has to be repaired, since each
- * change below is one store. The parent wakes whoever waits for a process that is gone.
- * But condition variables are not robust: if a process is killed when it is about to
- * wake another one, that may stay asleep. So nobody sleeps for more than a second.
+ * A process may be killed at any time. If it held the mutex, the other one gets
+ * it with EOWNERDEAD, as the mutex is robust; nothing has to be repaired, as
+ * each change below is one store. The parent wakes the waiters of a process
+ * that has ended. But condition variables are not robust: if a process is
+ * killed when it is about to wake the other one, that one may stay asleep. So
+ * no process sleeps for more than a second.
  *
- * Linux 5.14 and later have no shared futexes in secret memory: there the mutex and the
- * condition variables need another file, from memfd_create().
+ * Linux 5.14 and later have no shared futexes in secret memory: there the mutex
+ * and the condition variables need another file, from memfd_create().
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -44,7 +46,7 @@ struct ring {
 	pthread_cond_t not_full;
 	size_t in;		/* bytes since the beginning */
 	size_t out;
-	bool ended;		/* nothing more comes in */
+	bool ended;		/* no more input */
 };
 
 static size_t page, size;	/* of a page, of the ring */
@@ -54,7 +56,7 @@ static char *at(struct ring *ring, size_t position)
 	return (char *)ring + page + position % size;
 }
 
-/* After a call that took the mutex, maybe from somebody who is dead. */
+/* Call this after taking the mutex, possibly from a dead process. */
 static void taken(struct ring *ring, int error)
 {
 	if (error == EOWNERDEAD)
@@ -129,7 +131,7 @@ static void consume(struct ring *ring)
 	}
 }
 
-/* The producer is gone: what it has put in is still to be taken out. */
+/* The producer has ended: its data can still be taken out. */
 static void end_ring(struct ring *ring)
 {
 	lock(ring);
@@ -147,7 +149,7 @@ static struct ring *map_ring(void)
 		err(1, "memfd_secret (booted with secretmem.enable=1?)");
 	if (ftruncate(fd, page + size))
 		err(1, "ftruncate");
-	/* Addresses that nobody else gets meanwhile. */
+	/* Reserve the addresses. */
 	p = mmap(NULL, page + 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
 		 -1, 0);
 	if (p == MAP_FAILED)

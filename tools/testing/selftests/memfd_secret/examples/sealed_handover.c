@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A secret goes from its maker to a process of another user, who can read it and
- * nothing else. To be run by root, who is the maker; nobody (65534) receives it.
+ * A secret is passed from its maker to a process of another user, which can
+ * read it and nothing else. Run it as root, which is the maker; nobody (65534)
+ * receives it.
  *
- * The maker maps the file, and seals it then: nobody can map it to write any more
- * (F_SEAL_FUTURE_WRITE), change its size (F_SEAL_SHRINK, F_SEAL_GROW), or add a seal
- * (F_SEAL_SEAL). The mapping that was there stays writable, so the maker can replace
- * the secret. Who receives a file looks at its seals first: without them the sender
- * could make it shorter, and a reader would get SIGBUS.
+ * The maker maps the file and then seals it: nobody can map it writable any
+ * more (F_SEAL_FUTURE_WRITE), change its size (F_SEAL_SHRINK, F_SEAL_GROW), or
+ * add a seal (F_SEAL_SEAL). The existing mapping stays writable, so the maker
+ * can replace the secret. A receiver checks the seals first: without them the
+ * sender could shorten the file, and a reader would get SIGBUS.
  *
- * Linux 5.14 and later do not seal secret files: there F_ADD_SEALS gives EINVAL.
+ * Linux 5.14 and later do not seal secret files: there F_ADD_SEALS fails with
+ * EINVAL.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -39,7 +41,7 @@ struct secret {
 	unsigned char key[32];
 };
 
-/* No message. If the other process has ended, it has said why. */
+/* No message came. If the other process has ended, it has reported why. */
 static void __attribute__((noreturn)) lost(const char *what)
 {
 	if (errno && errno != EPIPE && errno != ECONNRESET)
@@ -47,7 +49,7 @@ static void __attribute__((noreturn)) lost(const char *what)
 	exit(1);
 }
 
-/* A message of one byte, with a descriptor if @fd is not negative. */
+/* Send a message of one byte, with a descriptor if @fd is not negative. */
 static void send_message(int sock, int fd)
 {
 	char control[CMSG_SPACE(sizeof(fd))] = "", byte = 0;
@@ -68,7 +70,7 @@ static void send_message(int sock, int fd)
 		lost("sendmsg");
 }
 
-/* The descriptor that came with it, or -1. */
+/* Receive a message: the descriptor that came with it, or -1. */
 static int receive_message(int sock)
 {
 	char control[CMSG_SPACE(sizeof(int))], byte;
@@ -114,7 +116,7 @@ static void make(int sock)
 
 	new_key(secret, 1);
 	send_message(sock, fd);
-	/* The receiver says when it has used that one. */
+	/* The receiver reports when it has used the first key. */
 	receive_message(sock);
 	new_key(secret, 2);
 	send_message(sock, -1);
