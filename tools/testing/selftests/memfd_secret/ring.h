@@ -123,5 +123,4 @@ static inline int aio_do(int fd, int opcode, void *buf, size_t size)
 	return ret;
 }
 
-
 #endif /* SELFTEST_RING_H */
