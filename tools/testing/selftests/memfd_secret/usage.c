@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The programs of the folder "examples" work as described, and report why if
- * they cannot.
+ * The programs of the folder "examples", and key_check of samples/secretmem,
+ * work as described, and report why if they cannot.
  *
  * Each also runs with memory of memfd_create(), which is the control: a filter
  * catches the system call, and returns a memfd instead.
@@ -24,8 +24,9 @@
 #define USER	(50000 + getpid())
 #define NOTHING	(~0u)
 
-/* What a program may use, and at which calls it is stopped. */
+/* What a program is given and may use, and at which calls it is stopped. */
 struct conditions {
+	const char *files[2];	/* its arguments, if any */
 	bool memfd;		/* instead of secret memory */
 	bool missing;		/* the call does not exist */
 	bool stop_at_write;
@@ -117,7 +118,8 @@ static bool set_conditions(const struct conditions *conditions, int sock)
 	return calls >= 0 && (conditions->missing || !send_fd(sock, calls));
 }
 
-static void run_program(const char *name, int in, int out)
+static void run_program(const char *name, const char * const files[2], int in,
+			int out)
 {
 	char path[PATH_MAX], *end;
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
@@ -128,7 +130,7 @@ static void run_program(const char *name, int in, int out)
 	path[n] = '\0';
 	end = strrchr(path, '/') + 1;
 	strcpy(end, name);
-	execl(path, name, (char *)NULL);
+	execl(path, name, files[0], files[1], (char *)NULL);
 	_exit(127);
 }
 
@@ -144,7 +146,8 @@ static bool start(struct program *program, const char *name,
 	program->pid = fork();
 	if (!program->pid) {
 		if (set_conditions(conditions, socks[1]))
-			run_program(name, in, program->out);
+			run_program(name, conditions->files, in,
+				    program->out);
 		_exit(126);
 	}
 	program->end = syscall(SYS_pidfd_open, program->pid, 0);
@@ -364,6 +367,118 @@ TEST_F(example, ring_buffer_ends_if_one_of_its_processes_is_killed)
 	}
 }
 
+#define KEY_SIZE 31
+
+/* Two keys in files, of which the second is what a client sends, or none is. */
+static void give_keys(struct conditions *conditions, char *keys)
+{
+	static char names[2][64];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		sprintf(names[i], "/proc/%d/fd/%d", getpid(),
+			file_of(keys + i * KEY_SIZE, KEY_SIZE));
+		conditions->files[i] = names[i];
+	}
+}
+
+TEST_F(example, key_check_finds_the_key_that_was_sent)
+{
+	int i;
+
+	give_keys(&self->conditions, self->input);
+	for (i = 0; i < 3; i++) {
+		static const char * const answers[] = {
+			"key 1\n", "key 2\n", "no key\n",
+		};
+
+		ASSERT_TRUE(start(&self->program, "key_check",
+				  &self->conditions,
+				  file_of(self->input + i * KEY_SIZE,
+					  KEY_SIZE)));
+		EXPECT_EQ(0, wait_for_end(&self->program));
+		EXPECT_STREQ(answers[i], contents(self->program.out, NULL));
+	}
+}
+
+/* An area of a process, as a line of maps has it. */
+struct area {
+	unsigned long start, end;
+	char access[5], line[512];
+};
+
+static bool next_area(FILE *maps, struct area *area)
+{
+	return fgets(area->line, sizeof(area->line), maps) &&
+	       sscanf(area->line, "%lx-%lx %4s", &area->start, &area->end,
+		      area->access) == 3;
+}
+
+/* Finds the area of a file, with the one before it and the one after it. */
+static bool find_area(pid_t pid, const char *name, struct area found[3])
+{
+	char path[64];
+	bool there;
+	FILE *maps;
+
+	sprintf(path, "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		abort();
+	there = next_area(maps, &found[0]) && next_area(maps, &found[1]);
+	while (there && !strstr(found[1].line, name)) {
+		found[0] = found[1];
+		there = next_area(maps, &found[1]);
+	}
+	there = there && next_area(maps, &found[2]);
+	fclose(maps);
+	return there;
+}
+
+/* Looked at when the child has sent the second key and is about to print the answer. */
+TEST_F(example, key_check_keeps_its_keys_from_others)
+{
+	const char *name = variant->memfd ? "/memfd:control" : "/secretmem";
+	struct area around[3], of_child[3];
+	struct seccomp_notif call;
+	pid_t pid, child = 0;
+	int found[2] = { -1, -1 }, found_in_child = -1;
+	bool has_keys = false, child_has_keys = true;
+
+	give_keys(&self->conditions, self->input);
+	self->conditions.stop_at_write = true;
+	ASSERT_TRUE(start(&self->program, "key_check", &self->conditions,
+			  file_of(self->input + KEY_SIZE, KEY_SIZE)));
+	pid = self->program.pid;
+	while (next_call(&self->program, &call)) {
+		if (call.data.nr == SYS_write && !child) {
+			child = call.pid;
+			found[0] = copies(pid, self->input, KEY_SIZE);
+			found[1] = copies(pid, self->input + KEY_SIZE, KEY_SIZE);
+			found_in_child = copies(child, self->input + KEY_SIZE,
+						KEY_SIZE);
+			has_keys = find_area(pid, name, around);
+			child_has_keys = find_area(child, name, of_child);
+		}
+		answer(&self->program, &call);
+	}
+	EXPECT_NE(pid, child);
+	EXPECT_EQ(variant->memfd, found[0]);
+	EXPECT_EQ(variant->memfd, found[1]);
+	EXPECT_EQ(0, found_in_child);
+	EXPECT_FALSE(child_has_keys);
+
+	ASSERT_TRUE(has_keys);
+	EXPECT_STREQ("---p", around[0].access);
+	EXPECT_EQ(around[1].start, around[0].end);
+	EXPECT_STREQ("rw-s", around[1].access);
+	EXPECT_STREQ("---p", around[2].access);
+	EXPECT_EQ(around[1].end, around[2].start);
+
+	EXPECT_EQ(0, wait_for_end(&self->program));
+	EXPECT_STREQ("key 2\n", contents(self->program.out, NULL));
+}
+
 static const char * const names[] = {
 	"growing_buffer", "sealed_handover", "ring_buffer",
 };
@@ -451,6 +566,54 @@ TEST(ring_buffer_needs_no_more_than_anybody_may_lock)
 	};
 
 	EXPECT_TRUE(succeeds("ring_buffer", &limited, LARGE));
+}
+
+#define FALLBACK "key_check: memfd_secret: Function not implemented; " \
+		 "keys are in locked memory, which debuggers can read\n"
+#define NOT_LOCKED "key_check: mlock (more than ulimit -l?): Operation not permitted\n"
+
+TEST(key_check_says_that_it_goes_without_secret_memory)
+{
+	struct conditions missing = { .missing = true };
+	char keys[2 * KEY_SIZE];
+	struct program program;
+
+	fill(keys, sizeof(keys), 1);
+	give_keys(&missing, keys);
+	ASSERT_TRUE(start(&program, "key_check", &missing,
+			  file_of(keys, KEY_SIZE)));
+	EXPECT_EQ(0, wait_for_end(&program));
+	EXPECT_STREQ(FALLBACK "key 1\n", contents(program.out, NULL));
+}
+
+TEST(key_check_says_that_no_memory_can_be_locked)
+{
+	struct conditions limited = { .limited = true };
+	char keys[2 * KEY_SIZE];
+	struct program program;
+
+	fill(keys, sizeof(keys), 1);
+	give_keys(&limited, keys);
+	EXPECT_TRUE(fails("key_check", &limited, 0, locked));
+
+	limited.missing = true;
+	ASSERT_TRUE(start(&program, "key_check", &limited, file_of("", 0)));
+	EXPECT_EQ(1, wait_for_end(&program));
+	EXPECT_STREQ(FALLBACK NOT_LOCKED, contents(program.out, NULL));
+}
+
+TEST(key_check_says_that_a_key_is_missing_or_too_long)
+{
+	struct conditions conditions = { .files[0] = "/dev/null" };
+
+	EXPECT_TRUE(fails("key_check", &conditions, 0,
+			  "/dev/null: not 1 to 31 bytes"));
+	conditions.files[0] = "/dev/zero";
+	EXPECT_TRUE(fails("key_check", &conditions, 0,
+			  "/dev/zero: not 1 to 31 bytes"));
+	conditions.files[0] = NULL;
+	EXPECT_TRUE(fails("key_check", &conditions, 0,
+			  "usage: key_check FILE... < request"));
 }
 
 TEST_HARNESS_MAIN

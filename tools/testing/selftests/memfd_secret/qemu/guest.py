@@ -65,7 +65,7 @@ MACHINES = {
 APPEND = "panic=-1 oops=panic panic_on_warn=1 secretmem.enable=1"
 
 # Programs that another program runs.
-NEEDS = {"usage": ["growing_buffer", "ring_buffer", "sealed_handover"]}
+NEEDS = {"usage": ["growing_buffer", "key_check", "ring_buffer", "sealed_handover"]}
 
 
 class Failed(Exception):
