@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret 447
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
 #endif
 
 struct buffer {
@@ -37,7 +37,7 @@ struct buffer {
 
 static void make_buffer(struct buffer *buffer, size_t size)
 {
-	buffer->fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	buffer->fd = syscall(SYS_memfd_secret, O_CLOEXEC);
 	if (buffer->fd < 0)
 		err(1, "memfd_secret (booted with secretmem.enable=1?)");
 	if (ftruncate(buffer->fd, size))

@@ -34,8 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret 447
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
 #endif
 
 #define RING_PAGES	4
@@ -142,7 +142,7 @@ static void end_ring(struct ring *ring)
 
 static struct ring *map_ring(void)
 {
-	int fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	int fd = syscall(SYS_memfd_secret, O_CLOEXEC);
 	char *p;
 
 	if (fd < 0)

@@ -29,8 +29,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret 447
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
 #endif
 
 #define SEALS	(F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -100,7 +100,7 @@ static void new_key(struct secret *secret, unsigned int number)
 
 static void make(int sock)
 {
-	int fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	int fd = syscall(SYS_memfd_secret, O_CLOEXEC);
 	struct secret *secret;
 
 	if (fd < 0)
