@@ -26,7 +26,7 @@
 # The work is done by scripts/ and, in the kernel tree they make, by
 # tools/testing/selftests/memfd_secret/qemu.
 
-# For check, if given: the only architecture.
+# The only architecture for check and check-more, if it is given.
 ONLY_ARCH := $(ARCH)
 ARCH := $(or $(ARCH),x86_64)
 BUILD ?= build
