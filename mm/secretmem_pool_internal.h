@@ -32,7 +32,7 @@
  *  page allocator -> free	secretmem_block_create(): zero, unmap, flush all TLBs
  *  free -> used		block_take()
  *  used -> wiped		secretmem_wipe_pages(), then block_put_page()
- *  used -> lost		block_put_page(), if the page was not wiped
+ *  used -> lost		block_put_page(), if PG_uptodate is still set
  *  wiped -> free		secretmem_block_see_flush(), after a flush
  *  free, wiped -> returning	block_claim(), with a flush of all TLBs for wiped ones
  *  returning -> page allocator	block_give_back()

@@ -8,7 +8,7 @@ failure and no skip that is not listed; if the console has no complaint of the
 kernel; and if all of that happened in time.
 
 This module starts nothing and opens no file, so that test_judge.py can have it
-judge recorded boots.
+judge sample boots.
 """
 
 import dataclasses

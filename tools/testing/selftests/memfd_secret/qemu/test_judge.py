@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the judge: recorded boots that pass, or fail for one reason each.
+"""Tests of the judge: sample boots that pass, or fail for one reason each.
 
 testdata/ has consoles, outputs of a test, and lines in which a kernel complains,
 as kernels and tests print them, but shortened.
