@@ -6,8 +6,6 @@
 #ifndef SELFTEST_INJECT_H
 #define SELFTEST_INJECT_H
 
-#include <linux/futex.h>
-
 #include "testing.h"
 
 #define INJECT_DIR "/sys/kernel/debug/"
@@ -72,19 +70,6 @@ static inline void inject_here(bool on)
 		abort();
 	if (!on)
 		close(file);
-}
-
-/*
- * Let the kernel read from @p. Returns false where a direct access would have
- * raised a signal or invoked the OOM killer.
- */
-static inline bool kernel_touch(void *p)
-{
-	const struct timespec now = { };
-	const int unlikely_value = 0x7eadbeef;
-
-	return !syscall(SYS_futex, p, FUTEX_WAIT_PRIVATE, unlikely_value, &now,
-			NULL, 0) || errno != EFAULT;
 }
 
 #endif /* SELFTEST_INJECT_H */

@@ -35,7 +35,7 @@ FIXTURE_TEARDOWN(mapping)
 }
 
 /* Different contents in each page. */
-static void fill_pages(char *p, int first, int n)
+static void fill_apart(char *p, int first, int n)
 {
 	int i;
 
@@ -97,7 +97,7 @@ TEST_F(mapping, fixed_mapping_goes_into_the_middle)
 {
 	char *middle = self->mem + 3 * page_size;
 
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	EXPECT_EQ(middle, mmap(middle, page_size, PROT_READ | PROT_WRITE,
 			       MAP_SHARED | MAP_FIXED, self->fd, 0));
 	EXPECT_TRUE(pages_are_filled(self->mem, 0, 3));
@@ -114,7 +114,7 @@ TEST_F(mapping, part_can_be_unmapped)
 {
 	char *middle = self->mem + 2 * page_size;
 
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	EXPECT_EQ(0, munmap(middle, 2 * page_size));
 	EXPECT_EQ(SIGSEGV, probe_read(middle));
 	EXPECT_EQ(SIGSEGV, probe_read(middle + 2 * page_size - 1));
@@ -144,7 +144,7 @@ TEST_F(mapping, read_only_mapping_sees_the_contents)
 
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	EXPECT_TRUE(is_zero(p, page_size));
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	EXPECT_TRUE(pages_are_filled(p, 0, PAGES));
 	EXPECT_EQ(SIGSEGV, probe_write(p, 1));
 }
@@ -155,7 +155,7 @@ TEST_F(mapping, can_move)
 	char *to = mmap(NULL, self->size, PROT_NONE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	fill_pages(p, 0, PAGES);
+	fill_apart(p, 0, PAGES);
 	ASSERT_NE(MAP_FAILED, (void *)to);
 	EXPECT_EQ(to, mremap(p, self->size, self->size,
 			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
@@ -170,7 +170,7 @@ TEST_F(mapping, can_grow_and_shrink)
 		       self->fd, 2 * page_size);
 
 	ASSERT_NE(MAP_FAILED, (void *)p);
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	p = mremap(p, page_size, PAGES * page_size, MREMAP_MAYMOVE);
 	ASSERT_NE(MAP_FAILED, (void *)p);
 	EXPECT_TRUE(pages_are_filled(p, 2, PAGES - 2));
@@ -485,7 +485,7 @@ TEST_F(mapping, advice_loses_nothing)
 	};
 	size_t i;
 
-	fill_pages(self->mem, 0, PAGES - 1);
+	fill_apart(self->mem, 0, PAGES - 1);
 	EXPECT_EQ(0, probe_read(self->mem + self->size - page_size));
 	for (i = 0; i < ARRAY_SIZE(advices); i++) {
 		madvise(self->mem, self->size, advices[i]);
@@ -524,7 +524,7 @@ TEST_F(mapping, userfaultfd_refuses_it)
 
 TEST_F(mapping, remap_file_pages_shows_the_right_page)
 {
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	if (remap_file_pages(self->mem, page_size, 0, 5, 0))
 		return;
 	EXPECT_TRUE(is_filled(self->mem, page_size, 5));
@@ -536,7 +536,7 @@ TEST_F(mapping, child_can_not_harm_the_parent)
 {
 	pid_t pid;
 
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	pid = fork();
 	if (!pid) {
 		munlockall();
@@ -573,7 +573,7 @@ TEST_F(mapping, child_reads_what_the_parent_writes)
 		fill(self->mem, page_size, 7);
 		_exit(0);
 	}
-	fill_pages(self->mem, 0, PAGES);
+	fill_apart(self->mem, 0, PAGES);
 	EXPECT_EQ(1, write(to[1], &c, 1));
 	EXPECT_EQ(0, wait_status(pid));
 	EXPECT_TRUE(is_filled(self->mem, page_size, 7));

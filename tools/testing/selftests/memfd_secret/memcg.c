@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include "cgroup.h"
-#include "inject.h"
 
 #define MB (1024 * 1024L)
 #define LIMIT (8 * MB)

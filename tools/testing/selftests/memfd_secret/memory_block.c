@@ -86,7 +86,7 @@ TEST_F(pages, are_enough_to_keep_a_memory_block)
 		ASSERT_EQ(0, set_block(block, "online_kernel"));
 		/* Otherwise the other pages would come from it. */
 		EXPECT_TRUE(give_spare_memory_back());
-		fill_pages(p + page_size, (nr - 1) * page_size, 1);
+		fill_alike(p + page_size, (nr - 1) * page_size, 1);
 		entry = read_pagemap(p, nr);
 		EXPECT_EQ(block, block_of(entry[nr - 1]));
 		EXPECT_EQ(EBUSY, set_block(block, "offline"));

@@ -237,7 +237,7 @@ static inline int bind_range(void *p, size_t size, int node)
 }
 
 /* Fill all pages alike, so that they could be merged. */
-static inline void fill_pages(char *p, size_t size, unsigned int seed)
+static inline void fill_alike(char *p, size_t size, unsigned int seed)
 {
 	size_t i;
 
@@ -328,7 +328,7 @@ static inline bool make_area(struct area *area, const struct past *past,
 	if (area->mem == MAP_FAILED)
 		return false;
 	if (past->written)
-		fill_pages(area->mem, s->size, s->seed);
+		fill_alike(area->mem, s->size, s->seed);
 	touch(area->mem, s->size);
 	area->before = read_pagemap(area->mem, s->nr);
 

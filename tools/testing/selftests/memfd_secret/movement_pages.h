@@ -20,7 +20,7 @@ FIXTURE_SETUP(pages)
 	self->size = self->nr * page_size;
 	self->plain = map_plain(self->size);
 	ASSERT_NE(MAP_FAILED, (void *)self->plain);
-	fill_pages(self->plain, self->size, 1);
+	fill_alike(self->plain, self->size, 1);
 	make_secrets(_metadata, &self->secrets, 16);
 	settle();
 }

@@ -139,7 +139,7 @@ TEST_F_TIMEOUT(race, loses_no_page, 3600)
 		if (shared->block >= 0)
 			bind_range(p, size, node_of_block(shared->block));
 		/* The other half is only read. */
-		fill_pages(p, size / 2, round);
+		fill_alike(p, size / 2, round);
 		touch(p, size);
 		before = read_pagemap(p, RACE_PAGES);
 		__atomic_store_n(&shared->frame,

@@ -144,8 +144,8 @@ TEST_F(pages, are_not_merged_with_equal_ones)
 		SKIP(return, "kernel without KSM");
 	one = map_plain(size);
 	two = map_plain(size);
-	fill_pages(one, size, self->secrets.seed);
-	fill_pages(two, size, self->secrets.seed);
+	fill_alike(one, size, self->secrets.seed);
+	fill_alike(two, size, self->secrets.seed);
 	EXPECT_EQ(0, madvise(one, size, MADV_MERGEABLE));
 	EXPECT_EQ(0, madvise(two, size, MADV_MERGEABLE));
 	for (k = 0; k < ARRAY_SIZE(pasts); k++)
@@ -178,9 +178,9 @@ TEST_F(pages, give_no_place_to_huge_pages)
 	ASSERT_NE(MAP_FAILED, (void *)secret);
 	ASSERT_NE(MAP_FAILED, (void *)anonymous);
 	ASSERT_NE(MAP_FAILED, (void *)shared);
-	fill_pages(secret, size, 1);
-	fill_pages(anonymous, size, 2);
-	fill_pages(shared, size, 3);
+	fill_alike(secret, size, 1);
+	fill_alike(anonymous, size, 2);
+	fill_alike(shared, size, 3);
 	EXPECT_FALSE(is_huge(anonymous));
 	EXPECT_FALSE(is_huge(shared));
 	before = read_pagemap(secret, nr);
@@ -265,9 +265,9 @@ TEST_F(pages, do_not_come_to_where_they_are_used)
 	secret = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)plain);
 	ASSERT_NE(MAP_FAILED, (void *)secret);
-	fill_pages(plain, size, 1);
+	fill_alike(plain, size, 1);
 	/* The other half is only read. */
-	fill_pages(secret, size / 2, 2);
+	fill_alike(secret, size / 2, 2);
 	touch(secret, size);
 	before = read_pagemap(plain, nr);
 	secret_before = read_pagemap(secret, nr);

@@ -77,18 +77,18 @@ static long keys_in(long pages)
 	return pages * (page_size / KCORE_RECORD_SIZE);
 }
 
-static void fill_page(void *pages, unsigned long page)
+static void fill_page_with_key(void *pages, unsigned long page)
 {
 	kcore_fill(&secret, pages, page, page + 1);
 	__atomic_add_fetch(&shared->filled, 1, __ATOMIC_SEQ_CST);
 }
 
-static void fill_pages(void *pages, unsigned long nr)
+static void fill_with_key(void *pages, unsigned long nr)
 {
 	unsigned long page;
 
 	for (page = 0; page < nr; page++)
-		fill_page(pages, page);
+		fill_page_with_key(pages, page);
 }
 
 static bool has_keys(const void *pages, long nr)
@@ -108,7 +108,7 @@ static int filled_file(long nr, char **pages)
 
 	if (p == MAP_FAILED)
 		abort();
-	fill_pages(p, nr);
+	fill_with_key(p, nr);
 	if (pages)
 		*pages = p;
 	else
@@ -164,7 +164,7 @@ static void own_files(long most, int flags)
 			close(fd);
 			fd = -1;
 		}
-		fill_pages(p, nr);
+		fill_with_key(p, nr);
 		check(has_keys(p, nr));
 		munmap(p, nr * page_size);
 		close(fd);
@@ -474,7 +474,7 @@ TEST_F(nothing_is_left, of_owners_killed_under_a_tracer)
 		owner = fork_owner();
 		if (!owner) {
 			map_over(p, PAGES);
-			fill_pages(p, 1 + choose(PAGES));
+			fill_with_key(p, 1 + choose(PAGES));
 			own_files(PAGES, 0);
 		}
 		usleep(choose(40000));
@@ -645,7 +645,7 @@ static void next_alarm(void)
 
 static void on_alarm(int sig)
 {
-	fill_page(alarm_pages, alarms++ % PAGES);
+	fill_page_with_key(alarm_pages, alarms++ % PAGES);
 	if (alarms % PAGES == 0) {
 		check(has_keys(alarm_pages, PAGES));
 		map_over(alarm_pages, PAGES);
@@ -666,7 +666,7 @@ TEST_F(nothing_is_left, under_a_storm_of_signals)
 	next_alarm();
 	for (n = 0; n < 2 * rounds(); n++) {
 		map_over(p, PAGES);
-		fill_pages(p, PAGES);
+		fill_with_key(p, PAGES);
 		check(has_keys(p, PAGES));
 	}
 	signal(SIGALRM, SIG_IGN);
@@ -719,7 +719,7 @@ TEST_F(nothing_is_left, of_pages_that_others_try_to_take)
 	map_over(wanted, PAGES);
 	ASSERT_EQ(0, pthread_create(&other, NULL, try_to_take, plain));
 	for (n = 0; n < rounds() || !refusals; n++) {
-		fill_pages(wanted, PAGES);
+		fill_with_key(wanted, PAGES);
 		check(has_keys(wanted, PAGES));
 		map_over(wanted, PAGES);
 	}
@@ -748,7 +748,7 @@ static void fill_some(char *p, long nr, bool *has)
 	for (page = 0; page < nr; page++) {
 		has[page] = !failed(!kernel_touch(p + page * page_size));
 		if (has[page])
-			fill_page(p, page);
+			fill_page_with_key(p, page);
 	}
 }
 

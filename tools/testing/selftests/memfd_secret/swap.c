@@ -112,7 +112,7 @@ FIXTURE_SETUP(swap)
 	s->seed = s->secrets.seed + 1;
 	s->plain = map_plain(s->size);
 	ASSERT_NE(MAP_FAILED, (void *)s->plain);
-	fill_pages(s->plain, s->size, s->seed);
+	fill_alike(s->plain, s->size, s->seed);
 }
 
 FIXTURE_TEARDOWN(swap)
@@ -171,7 +171,7 @@ TEST_F(swap, does_not_take_them_from_a_throttled_group)
 	/* Ordinary memory is swapped out to make room for new secret pages. */
 	p = map_secret(size);
 	ASSERT_NE(MAP_FAILED, (void *)p);
-	fill_pages(p, size, s->secrets.seed);
+	fill_alike(p, size, s->secrets.seed);
 	EXPECT_GT(LIMIT_SECONDS, time(NULL) - start);
 	EXPECT_TRUE(are_filled(p, size, s->secrets.seed));
 	munmap(p, size);
@@ -218,7 +218,7 @@ static void advised_child(const struct swap *s, int go, int ready,
 	size_t i;
 	char c;
 
-	fill_pages(s->plain, s->size, s->seed);
+	fill_alike(s->plain, s->size, s->seed);
 	for (i = 0; i < ARRAY_SIZE(pasts); i++)
 		if (s->secrets.area[i].mem)
 			touch(s->secrets.area[i].mem, s->secrets.size);

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -78,6 +79,19 @@ static inline int probe_write(void *p, char c)
 	}
 	__atomic_store_n(&probing, false, __ATOMIC_SEQ_CST);
 	return sig;
+}
+
+/*
+ * Let the kernel read from @p. Returns false where a direct access would have
+ * raised a signal or invoked the OOM killer.
+ */
+static inline bool kernel_touch(void *p)
+{
+	const struct timespec now = { };
+	const int unlikely_value = 0x7eadbeef;
+
+	return !syscall(SYS_futex, p, FUTEX_WAIT_PRIVATE, unlikely_value, &now,
+			NULL, 0) || errno != EFAULT;
 }
 
 /*
