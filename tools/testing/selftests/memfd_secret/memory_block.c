@@ -5,8 +5,7 @@
  * Needs ZONE_MOVABLE ("movablecore=" on the kernel command line), and two
  * memory nodes.
  *
- * One test loses a page until the next boot; the block with that page cannot go
- * offline any more.
+ * The last test loses a page until the next boot.
  */
 #define _GNU_SOURCE
 #include "hwpoison.h"
@@ -145,12 +144,30 @@ static bool take_from_node(char *p, size_t size)
 }
 
 /*
- * A secret page in the block that came online last. All free memory of the node
- * but half the size of a block is taken first, so that the rest is in this block.
- * Then some secret memory is taken, in case other blocks have free pages that are
- * reserved for unmovable allocations.
+ * A secret page in the block, or MAP_FAILED. A block of ZONE_MOVABLE is onlined
+ * into a zone that has no other memory, and that is where secret pages of the
+ * node come from first.
  */
-static char *take_from_block(void)
+static char *take_from_zone(long block)
+{
+	char *page = map_secret(page_size);
+
+	give_spare_memory_back();
+	if (take_from_node(page, page_size) &&
+	    block_of(page_frame(page)) == block)
+		return page;
+	munmap(page, page_size);
+	give_spare_memory_back();
+	return MAP_FAILED;
+}
+
+/*
+ * A secret page in the block that came online last, if other blocks are in the
+ * same zone. All free memory of the node but half the size of a block is taken
+ * first, so that the rest is in this block. Then some secret memory is taken, in
+ * case other blocks have free pages that are reserved for unmovable allocations.
+ */
+static char *take_last_memory(void)
 {
 	size_t left = block_size() / 2;
 	size_t size = free_kb(OTHER_NODE) * 1024 - left;
@@ -167,7 +184,19 @@ static char *take_from_block(void)
 	return page;
 }
 
-TEST(memory_with_a_page_that_failed_does_not_go_offline)
+/* This must be the last one: the block does not go offline any more. */
+FIXTURE(lost_page) {
+};
+
+FIXTURE_SETUP(lost_page)
+{
+}
+
+FIXTURE_TEARDOWN(lost_page)
+{
+}
+
+TEST_F(lost_page, memory_with_a_page_that_failed_does_not_go_offline)
 {
 	long block = renew_block();
 	unsigned long long frame;
@@ -177,7 +206,9 @@ TEST(memory_with_a_page_that_failed_does_not_go_offline)
 		SKIP(return, "kernel without HWPOISON_INJECT");
 	if (block < 0)
 		SKIP(return, "no memory of another node can go offline");
-	page = take_from_block();
+	page = take_from_zone(block);
+	if (page == MAP_FAILED)
+		page = take_last_memory();
 	ASSERT_NE(MAP_FAILED, (void *)page);
 	frame = page_frame(page);
 	ASSERT_EQ(block, block_of(frame));
