@@ -84,6 +84,16 @@ TEST(i386_system_call_table_has_it)
 }
 #endif
 
+/* The first program of a boot: the log has not lost its first lines yet. */
+TEST(kernel_log_says_that_it_is_enabled)
+{
+	const char *log = read_kernel_log();
+
+	ASSERT_NE(NULL, log);
+	EXPECT_NE(NULL, strstr(log, "secretmem: enabled, in blocks of 2 MiB\n"));
+	EXPECT_EQ(NULL, strstr(log, "secretmem: disabled: "));
+}
+
 TEST(descriptor_is_read_write_and_large)
 {
 	EXPECT_EQ(O_RDWR | KERNEL_O_LARGEFILE, fcntl(memfd_secret(0), F_GETFL));

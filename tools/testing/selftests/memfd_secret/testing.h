@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
+#include <sys/klog.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -412,6 +413,16 @@ static inline bool frees_unmap(void)
 	return !read_text("/proc/cmdline", line, sizeof(line)) &&
 	       (strstr(line, "debug_pagealloc=on") ||
 		strstr(line, "debug_pagealloc=1"));
+}
+
+/* All that the kernel log still has, or NULL. */
+static inline const char *read_kernel_log(void)
+{
+	enum { SYSLOG_ACTION_READ_ALL = 3 };
+	static char log[1 << 20];
+
+	return klogctl(SYSLOG_ACTION_READ_ALL, log, sizeof(log) - 1) > 0 ? log :
+									   NULL;
 }
 
 /* The kernel log, from now on; -1 on error. */
