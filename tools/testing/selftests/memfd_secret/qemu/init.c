@@ -85,6 +85,8 @@ static void loopback_up(void)
 	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		return;
 	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr))
 		die("loopback");
 	close(fd);
