@@ -553,7 +553,7 @@ static void print_heading(void)
 	struct utsname uts;
 
 	uname(&uts);
-	printf("Who can read it? Memory of memfd_create(2) beside memfd_secret(2)\n");
+	printf("Who can read it? Memory of memfd_create(2) and of memfd_secret(2)\n");
 	printf("%s %s %s, %ld MiB of memory; %d MiB in %lu pages of each kind\n\n",
 	       uts.sysname, uts.release, uts.machine,
 	       meminfo_kb("MemTotal") >> 10, BULK_SIZE >> 20,
@@ -567,7 +567,7 @@ static void print_table(bool host)
 	ask("reads it", owner_reads, READ);
 	ask("hands it to write(2)", owner_writes, READ);
 
-	print_group("Whom its owner hands the descriptor, to be read only");
+	print_group("A process that was given the descriptor, to read only");
 	ask("maps it after F_SEAL_FUTURE_WRITE", by_descriptor, READ);
 
 	print_group("Another process, as root");
@@ -576,7 +576,7 @@ static void print_table(bool host)
 	ask("process_vm_readv(2)", by_process_vm_readv, -EFAULT);
 	ask("core dump", by_core_dump, HOLE);
 
-	print_group("Whoever takes hold of the page");
+	print_group("Code that takes a reference to the page");
 	ask("vmsplice(2) into a pipe", by_vmsplice, -EFAULT);
 	ask("O_DIRECT write to " BLOCK_DEVICE, by_direct_io, -EFAULT);
 	ask("io_uring fixed buffer", by_io_uring, -EFAULT);

@@ -367,7 +367,7 @@ TEST_F(fuzzer, does_no_harm)
 		ASSERT_TRUE(fuzz(rounds % 2 ? "vm" : NULL,
 				 variant->capabilities, variant->number,
 				 round_end, &calls)) {
-			TH_LOG("processes that can not be killed");
+			TH_LOG("processes that cannot be killed");
 		}
 		fruitless = calls > before ? 0 : fruitless + 1;
 	}
