@@ -3,10 +3,10 @@
 # "make help" prints the list of the makefile that boots guests, and this one.
 #
 # All together:
-#   make check                all tests; ends with a table of what took how long, and
-#                             "N passed, N failed, N skipped"
+#   make check                all tests but the longest; ends with a table of what took
+#                             how long, and "N passed, N failed, N skipped"
 #   make check ARCH=arm64     the boots of one architecture, also with check-more
-#   make check KERNEL=faults TEST=size
+#   make check KERNEL=lockdep TEST=size
 #                             one kernel, one test, or both
 #   make gates                the checks of the series, which need no boot
 #   scripts/run ./prog a b    as "make run PROG=./prog", but with the program's exit
@@ -64,7 +64,7 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/$(HARNESS) BUILD_PATH=$(BUI
 PART ?= all
 
 .PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
-	newest clean distclean setup fetch
+	newest clean distclean setup fetch source
 .NOTPARALLEL:
 
 help:
@@ -78,16 +78,22 @@ setup:
 fetch: setup
 	@scripts/fetch >&2
 
+# Enough to make patches, without compilers and QEMU.
+source:
+	@scripts/setup source >&2
+	@scripts/fetch >&2
+
 tree: fetch
 	@scripts/series tree >&2
 
-import: fetch
+import: source
 	@scripts/series import
 
-series: fetch
+series: source
 	@scripts/series export --part $(PART)
 
-newest: setup
+newest:
+	@scripts/setup source >&2
 	@source=$$(scripts/fetch newest) && scripts/series hooks --base "$$source"
 
 # The shell expands PROG and ARGS, not make: they can contain a $.

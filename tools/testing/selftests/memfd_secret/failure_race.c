@@ -6,6 +6,8 @@
  * PG_hwpoison and the filter clearing it again. If wiping was skipped because
  * of that, the page must never be reused.
  *
+ * $RACES / 20 rounds for the first test, $RACES / 50 for the last.
+ *
  * Some pages are lost until the next boot, so other tests come first. Needs two
  * CPUs.
  */

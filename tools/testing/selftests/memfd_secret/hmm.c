@@ -2,7 +2,7 @@
 /*
  * A device that mirrors a process's page tables, as GPUs and network adapters
  * do, gets no secret page. The device is that of TEST_HMM, which copies from
- * and to the pages it finds.
+ * and to the pages it finds. The races have $RACES / 8 rounds.
  */
 #define _GNU_SOURCE
 #include "threads.h"

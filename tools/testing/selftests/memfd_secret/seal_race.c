@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A file is sealed against writing while others write to it and unmap it: all
- * writes have happened before the call returns.
+ * writes have happened before the call returns. $RACES / 50 rounds.
  */
 #define _GNU_SOURCE
 #include "threads.h"
