@@ -15,11 +15,13 @@
  * Lock order:
  *
  *	inode->i_rwsem			ftruncate(), fallocate(), lseek()
- *	mm->mmap_lock			page fault, mmap()
+ *	mm->mmap_lock			page fault, mmap(); not nested with i_rwsem
  *	  page lock
  *	    i_mmap_rwsem
  *	      secretmem_inode::charge_lock
  *	    i_pages lock
+ *	secretmem_files_lock		inode->i_lock inside
+ *	secretmem_pool::lock		innermost
  */
 
 #define pr_fmt(fmt) "secretmem: " fmt
@@ -73,7 +75,8 @@ DEFINE_STATIC_KEY_FALSE(secretmem_key);
  *
  * Context: any, after the kernel command line has been parsed.
  *
- * Return: true if memfd_secret() works, or will work when it is initialised.
+ * Return: true if it was enabled on the command line and was not found to be
+ * impossible so far.
  */
 bool secretmem_enabled(void)
 {

@@ -87,9 +87,10 @@ struct secretmem_block *secretmem_block_create(gfp_t gfp, unsigned int order,
 	for (i = 0; i < nr; i++) {
 		set_page_private(block->pages + i, (unsigned long)block);
 		/*
-		 * The page failed before split_page(), so memory_failure()
-		 * could not take a reference. unpoison_memory() drops one
-		 * nevertheless, which must not be that of the pool.
+		 * The page may have failed before split_page(), when all pages
+		 * but the first had a count of 0, so that memory_failure() took
+		 * no reference. If the pool's were the only one,
+		 * unpoison_memory() would drop it.
 		 */
 		if (PageHWPoison(block->pages + i))
 			get_page(block->pages + i);

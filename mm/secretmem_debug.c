@@ -18,8 +18,8 @@
  * direct map, for tests that let the allocation of the page table fail.
  *
  * Writing to /sys/kernel/debug/secretmem/give_back gives back all memory that
- * the pool keeps unmapped without using it. Otherwise, this only happens when a
- * system runs out of memory.
+ * the pool keeps unmapped without using it. Otherwise, free pages of blocks in
+ * use are only given back when a system runs out of memory.
  */
 
 #include <linux/debugfs.h>

@@ -390,7 +390,8 @@ int secretmem_prepare_image(void)
  * secretmem_forbids_image() - last check before creating or restoring an image
  *
  * An image must not contain a page that is off the direct map, and must not be
- * restored over one.
+ * restored over one. That may also be a free page of the pool; then the log
+ * names no maker.
  *
  * Context: no other task or CPU runs, and interrupts are off.
  *

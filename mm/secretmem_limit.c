@@ -79,8 +79,9 @@ static bool charge_within(struct secretmem_inode *info, pgoff_t end,
  *
  * Context: any that permits capable(); takes a spinlock.
  *
- * Return: true if the file is charged up to @end. False, with nothing changed,
- * if that would exceed the limit and the current process lacks CAP_IPC_LOCK.
+ * Return: true if the file is charged up to @end, or if the sum would overflow
+ * and the current process has CAP_IPC_LOCK. False, with nothing changed, if the
+ * limit would be exceeded and the process lacks CAP_IPC_LOCK.
  */
 bool secretmem_charge(struct inode *inode, pgoff_t end)
 {

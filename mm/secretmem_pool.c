@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The pool of secret pages: which page is handed out, what happens to one that
- * comes back, and all numbers. See secretmem_pool_internal.h for the states of
+ * comes back, and statistics. See secretmem_pool_internal.h for the states of
  * a page and the lock order.
  */
 
@@ -54,7 +54,7 @@ unsigned int secretmem_idle_limit = 1;
 struct secretmem_events __percpu *secretmem_events __ro_after_init;
 
 /*
- * Numbers
+ * Statistics
  */
 
 static int secretmem_pool_show(struct seq_file *m, void *unused)
@@ -101,9 +101,9 @@ static void sum_pages(unsigned long *used, unsigned long *free)
 /**
  * secretmem_active() - is there any secret page?
  *
- * A page counts before it is handed out and until it has been wiped. So false
- * stays true for as long as nothing else can run. A lost page counts until the
- * next boot: its memory may still have the secret.
+ * A page counts before it is handed out and until it has been wiped. So a
+ * result of false holds for as long as nothing else runs. A lost page counts
+ * until the next boot: its memory may still have a secret.
  *
  * Context: any.
  *
@@ -118,9 +118,10 @@ bool secretmem_active(void)
 }
 
 /**
- * secretmem_pool_has_lost() - has memory failed with a secret in it?
+ * secretmem_pool_has_lost() - is there a lost page?
  *
- * A page that fails while it is in a file is lost when it leaves the file.
+ * A page that fails while it is in a file is lost when it leaves the file, and
+ * a free page that fails when its block is given back.
  *
  * Context: any.
  *
@@ -188,7 +189,7 @@ void secretmem_report_meminfo(struct seq_file *m)
  * secretmem_pool_flush() - flush all TLBs, of all addresses
  * @pool: the pool whose wiped pages become free
  *
- * No CPU has a kernel address afterwards of a page that was unmapped or wiped
+ * Afterwards no TLB has a kernel address of a page that was unmapped or wiped
  * before the call. The lock orders the end of wiping, which block_put_page()
  * notes under it, before any flush with a higher number.
  *
@@ -447,8 +448,8 @@ static void block_put_page(struct secretmem_block *block, struct page *page)
 
 	/*
 	 * Not wiped, because its memory had failed when the others were. Keep
-	 * the page and also the reference of the file: unpoison_memory() drops
-	 * one, which must not be that of the pool.
+	 * the page and also the reference of the file: if the pool's were the
+	 * only one, unpoison_memory() would drop it.
 	 */
 	if (PageUptodate(page)) {
 		pool->nr_lost++;

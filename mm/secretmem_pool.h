@@ -19,6 +19,7 @@ void secretmem_pool_zero(struct page *page, unsigned int offset,
 			 unsigned int len);
 int secretmem_pool_init(void);
 bool secretmem_pool_has_lost(void);
+bool secretmem_unmapped(void);
 void secretmem_give_all_back(void);
 
 #endif /* _MM_SECRETMEM_POOL_H */

@@ -3,14 +3,15 @@
  * The pool of pages without a kernel mapping, and its parts:
  *
  *  secretmem_pool.c	which page is handed out, what happens to one that comes
- *			back, and all numbers
+ *			back, and statistics
  *  secretmem_block.c	how a block of pages is taken from the page allocator and
  *			off the direct map, and given back
  *  secretmem_window.c	how a page without a kernel mapping is zeroed
  *  secretmem_reclaim.c	when blocks are given back
  *
  * No kernel page table has an entry for a secret page from before user space
- * first sees it until its contents have been wiped. Removing a page from the
+ * first sees it until its contents have been wiped, except in the window of a
+ * CPU while that CPU zeroes the page or a part of it. Removing a page from the
  * direct map takes a page table change and a flush of every TLB, and removing
  * part of a large page splits that page. So the pool takes blocks of 2 MiB if
  * the page allocator has them, and hands out their pages one by one.
@@ -39,9 +40,9 @@
  *  returning -> free		block_finish_return(), if there was no page table
  *  returning -> lost		block_give_back(), if the memory failed
  *
- * PG_uptodate means "has contents": the file sets it, and wiping clears it.
- * Wiping skips a page whose memory has failed. So block_put_page() knows that a
- * page with PG_uptodate is lost.
+ * PG_uptodate means "has contents": the file sets it, and wiping clears it. A
+ * page whose memory has failed is not written to; wiping sets PG_uptodate
+ * instead. So block_put_page() knows that a page with PG_uptodate is lost.
  *
  * The pool holds a reference of its own to each page until the page is mapped
  * again. So the last reference that a file, or anybody who found the page
@@ -49,18 +50,19 @@
  * any other reference is not handed out. If its block is given back meanwhile,
  * the page is mapped first, and is freed by the last holder.
  *
- * All TLBs are flushed when a block is created. Otherwise they are flushed only
- * if many pages were wiped since the last flush, if memory is short, or if a
- * block with wiped pages is given back.
+ * All TLBs are flushed when a block is created, and when a part of a page is
+ * zeroed. Otherwise the pool flushes them only if many pages were wiped since
+ * the last flush, if memory is short, or if a block with wiped pages is given
+ * back.
  *
- * A block with free pages only is idle. Each node keeps one idle block. A work
- * item gives back others that were not needed for a while. Under memory
- * pressure one shrinker gives back idle blocks at once. If a task waits for
- * memory and reclaim finds next to nothing any more, another shrinker breaks
- * blocks that are in use: their free pages are given back, which splits the
- * large page for good. Pages that become free in a broken block later are given
- * back as well, and not handed out, unless the direct map cannot be restored
- * for want of a page table: then they stay free pages of the pool.
+ * An unbroken block of 2 MiB with free pages only is idle. Each node keeps one
+ * idle block. A work item gives back others that were not needed for a while.
+ * Under memory pressure one shrinker gives back idle blocks at once. If a task
+ * waits for memory and reclaim finds next to nothing any more, another shrinker
+ * breaks blocks that are in use: their free pages are given back, which splits
+ * the large page for good. Pages that become free in a broken block later are
+ * given back as well, and not handed out, unless the direct map cannot be
+ * restored for want of a page table: then they stay free pages of the pool.
  *
  * Lock order: pool->lock is a spinlock and innermost. Nothing is allocated,
  * zeroed, mapped or unmapped while it is held.
@@ -85,9 +87,9 @@
 #include "secretmem_pool.h"
 
 /*
- * A block never crosses a large page of the direct map. That is why it is not
- * PMD_SIZE: i386 without PAE has large pages of 4 MiB, arm64 with pages of 64
- * KiB some of 512 MiB.
+ * 2 MiB on all architectures: PMD_SIZE would be 4 MiB on i386 without PAE, and
+ * 512 MiB on arm64 with pages of 64 KiB. All large pages of the direct map are
+ * multiples of 2 MiB, so a block never crosses one.
  */
 #define BLOCK_ORDER	(ilog2(SZ_2M) - PAGE_SHIFT)
 #define BLOCK_PAGES	(SZ_2M >> PAGE_SHIFT)
@@ -99,7 +101,7 @@
 struct secretmem_pool {
 	spinlock_t lock;		/* protects the blocks, and all but work */
 	struct list_head partial;	/* blocks with free and with used pages */
-	struct list_head idle;		/* blocks with free pages only */
+	struct list_head idle;		/* unbroken blocks of 2 MiB, all pages free */
 	struct list_head to_return;	/* blocks whose free pages are to be given back */
 	struct list_head all;		/* all blocks, also those in no other list */
 	unsigned int nr_idle;		/* blocks in idle */
@@ -119,14 +121,14 @@ struct secretmem_pool {
  * is.
  */
 struct secretmem_block {
-	struct list_head list;		/* in a list of the pool; empty if nr_free is 0 */
+	struct list_head list;		/* in a list of the pool, or empty */
 	struct list_head all;		/* in pool->all */
 	struct secretmem_pool *pool;
 	struct page *pages;		/* the first page */
 	unsigned int order;
 	unsigned int nr_pages;		/* pages that are still the pool's */
 	unsigned int nr_free;		/* bits in free and in wiped */
-	bool broken;			/* free pages are given back, not handed out */
+	bool broken;			/* free pages are to be given back */
 	u64 wiped_after;		/* newest flush begun when a page was wiped */
 	unsigned long *wiped;		/* one bit a page, stored after those of free */
 	unsigned long free[];		/* one bit a page */
@@ -150,7 +152,7 @@ enum secretmem_event {
 	BLOCKS_RETURNED,	/* of 2 MiB, in one piece */
 	PAGES_TAKEN,		/* in blocks of any size */
 	PAGES_RETURNED,
-	FLUSHES,		/* of the TLBs of all CPUs */
+	FLUSHES,		/* of the TLBs of all CPUs, by the pool */
 	LOCAL_FLUSHES,		/* of one CPU's TLB, after wiping */
 	NR_EVENTS
 };

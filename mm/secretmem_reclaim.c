@@ -5,6 +5,7 @@
  */
 
 #include <linux/compiler.h>
+#include <linux/errno.h>
 #include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/jump_label.h>
@@ -100,7 +101,8 @@ void secretmem_pool_work(struct work_struct *work)
  * secretmem_pool_start_work() - have unneeded blocks given back
  * @pool: of the node
  *
- * At once, except for idle blocks, which may be needed again soon.
+ * At once, except for idle blocks, which may be needed again soon, unless none
+ * may be kept.
  *
  * Context: any.
  */
@@ -227,10 +229,7 @@ static unsigned long secretmem_partial_scan(struct shrinker *shrinker,
 	return pages_reclaimed(freed);
 }
 
-/*
- * No seeks, so that reclaim is eager: replacing an idle block costs only a
- * flush.
- */
+/* No seeks, so that reclaim is eager: replacing an idle block needs no I/O. */
 static struct shrinker secretmem_idle_shrinker = {
 	.count_objects	= secretmem_idle_count,
 	.scan_objects	= secretmem_idle_scan,
@@ -272,10 +271,11 @@ static bool __maybe_unused block_is_in(const struct secretmem_block *block,
 
 /*
  * Offlining skips pages whose memory has failed, and onlining gives every page
- * of the range to the page allocator. A lost page has no direct map and may
- * still be in its file: refuse to offline its memory. PG_hwpoison does not tell
- * lost pages from others without a direct map: a machine check removes it as
- * well. So look for pages of blocks.
+ * of the range to the page allocator. A page of the pool that has failed has no
+ * direct map, whether it is still in its file or lost: refuse to offline its
+ * memory. PG_hwpoison does not tell these pages: a machine check takes ordinary
+ * pages that fail off the direct map as well. So look for pages of blocks, in
+ * any state: nothing can move them either.
  */
 static int __maybe_unused secretmem_memory_event(struct notifier_block *nb,
 						 unsigned long event, void *arg)

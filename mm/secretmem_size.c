@@ -39,9 +39,9 @@
 #include "secretmem_pool.h"
 
 /*
- * Give back at most this many pages at once: one block of 2 MiB where pages are
- * 4 KiB. A larger batch would save little, and its first pages would have to
- * wait longer until they are wiped.
+ * Pass at most this many pages to the pool at once: one block of 2 MiB where
+ * pages are 4 KiB. A larger batch would save little, and its first pages would
+ * have to wait longer until they are wiped.
  */
 #define BATCH	512
 

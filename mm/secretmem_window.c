@@ -8,6 +8,9 @@
 
 #include <linux/cache.h>
 #include <linux/compiler.h>
+#include <linux/cpumask.h>
+#include <linux/errno.h>
+#include <linux/init.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
@@ -71,10 +74,7 @@ static struct page *clear_through_window(struct list_head *pages,
 			SetPageUptodate(page);
 			continue;
 		}
-		/*
-		 * One page table walk for each page would take much of the
-		 * time.
-		 */
+		/* Walk once for each table: for each page would take long. */
 		pte = pte && (addr & ~PMD_MASK) ? pte + 1 : virt_to_kpte(addr);
 		window_map(addr, pte, page);
 		clear_page((void *)addr);
@@ -92,7 +92,7 @@ static struct page *clear_through_window(struct list_head *pages,
  * secretmem_wipe_pages() - zero pages that have left their file
  * @pages: list by page->lru
  *
- * A page whose memory has failed is left as it is. It is the only kind of page
+ * A page whose memory has failed is not written to. It is the only kind of page
  * that has PG_uptodate afterwards.
  *
  * Context: may sleep.

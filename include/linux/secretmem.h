@@ -29,7 +29,6 @@ DECLARE_STATIC_KEY_FALSE(secretmem_key);
 bool secretmem_enabled(void);
 void secretmem_disable(const char *reason);
 bool secretmem_active(void);
-bool secretmem_unmapped(void);
 void secretmem_drain(void);
 bool secretmem_hinders_hibernation(void);
 void secretmem_explain_refusal(void);
