@@ -17,6 +17,8 @@
 #   make series PART=kernel   only those of the kernel; PART=tests: only the tests
 #   make newest               tell for each hook whether it applies to the newest 5.10
 #                             source of the suite, or to LINUX=, and what to do
+#   make picture              docs/direct-map.svg: how the kernel maps memory, before,
+#                             with and after a secret file
 #   make clean                remove what is built, but not the kernel tree
 #   make distclean            remove all of build/, also the tree with your commits
 # Settings:
@@ -64,7 +66,7 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/$(HARNESS) BUILD_PATH=$(BUI
 PART ?= all
 
 .PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
-	newest clean distclean setup fetch source
+	newest picture clean distclean setup fetch source
 .NOTPARALLEL:
 
 help:
@@ -139,6 +141,14 @@ baseline: tree
 	@scripts/setup baseline
 	@scripts/series pristine >&2
 	@$(QEMU) baseline BASE=$(BUILD)/pristine
+
+# The picture is replaced only if all went well.
+picture: setup
+	@mkdir -p $(BUILD)
+	@gcc -O2 -Wall -static -o $(BUILD)/direct-map scripts/direct-map.c
+	@ARCH=x86_64 scripts/run $(BUILD)/direct-map >$(BUILD)/direct-map.dump
+	@scripts/draw-direct-map <$(BUILD)/direct-map.dump >$(BUILD)/direct-map.svg
+	@mv $(BUILD)/direct-map.svg docs/direct-map.svg
 
 clean:
 	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/pristine
