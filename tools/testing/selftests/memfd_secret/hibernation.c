@@ -106,7 +106,7 @@ TEST_F(machine, does_not_hibernate_if_one_is)
 
 #define MAKERS	10
 
-/* Take @name, make @files files with @pages pages each, report it, and keep them. */
+/* Take @name, make as many @files, each of @pages, report it, and keep them. */
 static void make_and_wait(const char *name, size_t pages, int files, int done)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
