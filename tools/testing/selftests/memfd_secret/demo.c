@@ -610,8 +610,8 @@ static int verdict(bool host, bool without_host)
 		printf("FAILED: RAM was not searched from outside, $CONTROL is not set.\n");
 		return 1;
 	}
-	printf("As promised: all of them can read ordinary memory; secret memory can be read\n"
-	       "only by who has its descriptor or a mapping of it%s.\n",
+	printf("As promised: all of them can read ordinary memory, and only the holders of its\n"
+	       "descriptor or of a mapping can read secret memory%s.\n",
 	       host ? "" : " (RAM was not searched from outside)");
 	return 0;
 }
