@@ -58,19 +58,6 @@ static size_t count_frames(const struct frames *frames, char state)
 	return count;
 }
 
-static bool kernel_has_kasan(void)
-{
-	FILE *f = fopen("/proc/kallsyms", "re");
-	char line[512];
-	bool found = false;
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, " kasan_report\n");
-	if (f)
-		fclose(f);
-	return found;
-}
-
 /*
  * KASAN keeps the slab objects that were freed last, up to a 32nd of all memory:
  * have them freed. Other kernels keep none, and lockdep complains of SLUB if a
@@ -78,7 +65,8 @@ static bool kernel_has_kasan(void)
  */
 static void empty_quarantine(void)
 {
-	DIR *dir = kernel_has_kasan() ? opendir("/sys/kernel/slab") : NULL;
+	bool kasan = symbol_address("kasan_report");
+	DIR *dir = kasan ? opendir("/sys/kernel/slab") : NULL;
 	struct dirent *entry;
 	char path[300];
 

@@ -425,6 +425,22 @@ static inline const char *read_kernel_log(void)
 									   NULL;
 }
 
+/* The address of a kernel symbol; 0 if it does not exist, or if not root. */
+static inline unsigned long symbol_address(const char *name)
+{
+	FILE *f = fopen("/proc/kallsyms", "re");
+	unsigned long address, found = 0;
+	char line[256], symbol[128];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx %*c %127s", &address, symbol) == 2 &&
+		    !strcmp(symbol, name))
+			found = address;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /* The kernel log, from now on; -1 on error. */
 static inline int open_log(void)
 {

@@ -225,21 +225,6 @@ static void wait_for_reader(const struct shared *shared)
  * Where the window is
  */
 
-static unsigned long symbol_address(const char *name)
-{
-	FILE *f = fopen("/proc/kallsyms", "re");
-	unsigned long address, found = 0;
-	char line[256], symbol[128];
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx %*c %127s", &address, symbol) == 2 &&
-		    !strcmp(symbol, name))
-			found = address;
-	if (f)
-		fclose(f);
-	return found;
-}
-
 /*
  * The windows are in one area, or in one each; that of CPU 0 is the first. The
  * last page of an area is a guard page, which is never mapped.
