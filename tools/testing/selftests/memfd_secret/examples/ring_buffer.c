@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * A ring buffer in secret memory, from one process to another: it copies the
  * standard input to the standard output.

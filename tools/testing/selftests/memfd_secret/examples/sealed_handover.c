@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * A secret is passed from its maker to a process of another user, which can
  * read it and nothing else. Run it as root, which is the maker; nobody (65534)
