@@ -23,6 +23,13 @@ import time
 
 from judge import Record
 
+# An x86 kernel puts a breakpoint on code while it patches it. If another processor of
+# the guest runs that code, QEMU 7.2 can keep what it translated of the breakpoint, and
+# the kernel dies of it later ("int3"). So hot code is not patched: without tsc=reliable
+# that happens whenever a busy host makes the clock look wrong, and with record-cmd each
+# traced event patches the scheduler.
+X86_APPEND = "console=ttyS0 tsc=reliable trace_options=norecord-cmd"
+
 MACHINES = {
     "x86_64": {
         "qemu": "qemu-system-x86_64",
@@ -31,9 +38,7 @@ MACHINES = {
         # that a byte at a time; without ERMS they use "rep stosq".
         "cpu": "max,-erms",
         "virtio-serial": "virtio-serial-pci",
-        # Without tsc=reliable the kernel patches its code whenever a busy
-        # host makes the clock look wrong, which emulation may not survive.
-        "append": "console=ttyS0 tsc=reliable",
+        "append": X86_APPEND,
     },
     "i386": {
         "qemu": "qemu-system-i386",
@@ -42,7 +47,7 @@ MACHINES = {
         # itself if there are two.
         "cpu": "max,vendor=GenuineIntel",
         "virtio-serial": "virtio-serial-pci",
-        "append": "console=ttyS0 tsc=reliable",
+        "append": X86_APPEND,
     },
     "arm64": {
         "qemu": "qemu-system-aarch64",
