@@ -125,6 +125,7 @@ check-more: tree
 	@for arch in $(or $(ONLY_ARCH),$(ARCHES)); do \
 		ARCH=$$arch scripts/setup build qemu || exit 1; \
 	done
+	@scripts/setup more
 	@$(QEMU) check-more
 
 kcsan: tree
