@@ -9,6 +9,8 @@
 #   make check KERNEL=lockdep TEST=size
 #                             one kernel, one test, or both
 #   make gates                the checks of the series, which need no boot
+#   make each-patch           build the kernel at each patch, with secret memory and
+#                             without; about two hours
 #   scripts/run ./prog a b    as "make run PROG=./prog", but with the program's exit
 #                             status (make turns every status but 0 into 2)
 #   make tree                 build/tree: a kernel tree, one commit for each patch
@@ -65,8 +67,8 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/$(HARNESS) BUILD_PATH=$(BUI
 # Which part of the series to export.
 PART ?= all
 
-.PHONY: help run shell check check-more negative stress kcsan bench baseline gates tree series import \
-	newest picture clean distclean setup fetch source
+.PHONY: help run shell check check-more negative stress kcsan bench baseline gates each-patch tree \
+	series import newest picture clean distclean setup fetch source
 .NOTPARALLEL:
 
 help:
@@ -114,6 +116,10 @@ gates: tree
 	@$(QEMU) kernel KERNEL=lockdep
 	@scripts/gates
 
+each-patch: tree
+	@for arch in $(ARCHES); do ARCH=$$arch scripts/setup build || exit 1; done
+	@scripts/each-patch
+
 negative: tree
 	@$(QEMU) negative
 
@@ -152,7 +158,8 @@ picture: setup
 	@mv $(BUILD)/direct-map.svg docs/direct-map.svg
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/pristine
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/pristine \
+		$(BUILD)/each-patch
 
 distclean:
 	rm -rf $(BUILD)
