@@ -41,6 +41,8 @@ def parse_arguments():
     parser.add_argument("--append", default="", help="words for the kernel command "
                         "line; '-word' leaves out a default one")
     parser.add_argument("--accel", default="tcg", choices=["tcg", "kvm"])
+    parser.add_argument("--icount", action="store_true",
+                        help="the guest's clock counts instructions, each as one nanosecond")
     parser.add_argument("--timeout", default=300, type=float, help="in seconds")
     parser.add_argument("--start-timeout", default=180, type=float,
                         help="the same, until the first command has started")

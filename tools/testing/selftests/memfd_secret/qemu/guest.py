@@ -170,6 +170,8 @@ def qemu_command(args, initrd, fds):
         size = memory_size(args.mem)
         command += ["-object", f"memory-backend-ram,id=ram,size={size},prealloc=on",
                     "-machine", "memory-backend=ram"]
+    if args.icount:
+        command += ["-icount", "shift=0"]
     if not args.resets:
         command += ["-no-reboot"]
     if args.disk:
