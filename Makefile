@@ -51,8 +51,8 @@ ARCHES := x86_64 i386 arm64 riscv64
 ifeq ($(filter $(ARCH),$(ARCHES)),)
 $(error ARCH=$(ARCH): there are $(ARCHES))
 endif
-ifneq ($(and $(filter baseline,$(MAKECMDGOALS)),$(filter-out x86_64,$(ARCH))),)
-$(error ARCH=$(ARCH): baseline is for x86_64)
+ifneq ($(and $(filter baseline unused,$(MAKECMDGOALS)),$(filter-out x86_64,$(ARCH))),)
+$(error ARCH=$(ARCH): baseline and unused are for x86_64)
 endif
 
 # Other variables that are given, on the command line or in the environment, are in
@@ -67,8 +67,8 @@ QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/$(HARNESS) BUILD_PATH=$(BUI
 # Which part of the series to export.
 PART ?= all
 
-.PHONY: help run shell check check-more negative stress kcsan bench baseline gates each-patch tree \
-	series import newest picture clean distclean setup fetch source
+.PHONY: help run shell check check-more negative stress kcsan bench baseline unused gates each-patch \
+	tree series import newest picture clean distclean setup fetch source
 .NOTPARALLEL:
 
 help:
@@ -149,6 +149,11 @@ baseline: tree
 	@scripts/series pristine >&2
 	@$(QEMU) baseline BASE=$(BUILD)/pristine
 
+unused: tree
+	@scripts/setup unused
+	@scripts/series pristine >&2
+	@$(QEMU) unused BASE=$(BUILD)/pristine
+
 # The picture is replaced only if all went well.
 picture: setup
 	@mkdir -p $(BUILD)
@@ -158,8 +163,8 @@ picture: setup
 	@mv $(BUILD)/direct-map.svg docs/direct-map.svg
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/series $(BUILD)/pristine \
-		$(BUILD)/each-patch
+	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/unused $(BUILD)/series \
+		$(BUILD)/pristine $(BUILD)/each-patch
 
 distclean:
 	rm -rf $(BUILD)
