@@ -147,7 +147,7 @@ endif
 baseline: tree
 	@scripts/setup baseline
 	@scripts/series pristine >&2
-	@$(QEMU) baseline BASE=$(BUILD)/pristine
+	@$(QEMU) baseline PRISTINE=$(BUILD)/pristine
 
 unused: tree
 	@scripts/setup unused
