@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What series/ has: the order, the messages, the cover letter, the base."""
+
+import dataclasses
+import email.utils
+import re
+from datetime import timezone
+
+from .common import ROOT, Fail, complaint
+
+SERIES = ROOT / "series"
+ORDER = "series/order"
+COVER = "cover"
+PARTS = ("kernel", "tests")
+TESTS = "tools/testing/"
+FIELDS = ("Origin", "Bug", "Forwarded")
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    name: str
+    author: str
+    date: str
+    subject: str
+    body: str
+    fields: tuple = ()
+    paths: tuple = ()
+
+    def hooks(self):
+        return [path for path in self.paths if path.endswith(".patch")]
+
+    def new_files(self):
+        return [path for path in self.paths if not path.endswith(".patch")]
+
+    def kernel_paths(self):
+        return [path.removesuffix(".patch") for path in self.paths]
+
+    def part(self):
+        """Tests are what lies in TESTS and nowhere else."""
+        outside = [path for path in self.paths if not path.startswith(TESTS)]
+        return "tests" if self.paths and not outside else "kernel"
+
+    def message(self):
+        return f"{self.subject}\n\n{self.body}\n" if self.body else f"{self.subject}\n"
+
+    def msg_file(self):
+        head = f"From: {self.author}\nDate: {self.date}\nSubject: {self.subject}\n"
+        fields = "".join(f"{key}: {value}\n" for key, value in self.fields)
+        body = f"{self.body}\n" if self.body else ""
+        paths = "".join(f"{path}\n" for path in self.paths)
+        return f"{head}{fields}\n{body}---\n{paths}".encode()
+
+
+def read_message(name):
+    file = SERIES / f"{name}.msg"
+    try:
+        head, _, rest = file.read_text(encoding="utf-8").partition("\n\n")
+        lines = [tuple(line.split(": ", 1)) for line in head.split("\n")]
+        author, date, subject = (dict(lines)[key] for key in ("From", "Date", "Subject"))
+        fields = tuple(line for line in lines if line[0] not in ("From", "Date", "Subject"))
+        if unknown := [key for key, _ in fields if key not in FIELDS]:
+            raise ValueError(f"there is no field {unknown[0]}")
+        raw_date(date)
+        split_author(author)
+    except (OSError, ValueError, KeyError) as error:
+        raise Fail(f"series/{file.name} cannot be read ({error}): it needs the lines From: Name "
+                   "<mail>, Date: and Subject:, may have Origin:, Bug: and Forwarded: after them, "
+                   "then an empty line") from error
+    body, line, paths = f"\n{rest}".partition("\n---\n")
+    if name != COVER and not line:
+        raise Fail(f"series/{file.name} lists no paths: end it with a line --- and the paths")
+    return Patch(name, author, date, subject, body.strip("\n"), fields,
+                 tuple(paths.split("\n")[:-1]))
+
+
+def read_order():
+    """The names of each part, and for names and headings the comments above them."""
+    try:
+        lines = (ROOT / ORDER).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise Fail(f"{ORDER} cannot be read ({error}): it needs the names of the patches, "
+                   "one a line, under [kernel] and [tests]") from error
+    names, part = {part: [] for part in PARTS}, None
+    comments, above = {}, ""
+    for line in lines:
+        if not line or line.startswith("#"):
+            above += f"{line}\n"
+            continue
+        comments[line], above = above, ""
+        if line in (f"[{part}]" for part in PARTS):
+            part = line[1:-1]
+        elif part and not line.startswith("["):
+            names[part].append(line)
+        else:
+            raise Fail(f"{ORDER} has '{line}' where a heading should be: "
+                       "write [kernel] or [tests]")
+    comments[""] = above
+    return names, comments
+
+
+def order_file(patches):
+    """series/order for these patches, with the comments it has now."""
+    text, comments = "", read_order()[1]
+    for part in PARTS:
+        names = [patch.name for patch in patches if patch.part() == part]
+        text += "".join(f"{comments.get(line, '')}{line}\n" for line in (f"[{part}]", *names))
+    return (text + comments[""]).encode()
+
+
+def read_series(part="all"):
+    order, _ = read_order()
+    names = [name for listed in order.values() for name in listed]
+    files = {file.stem for file in SERIES.glob("*.msg")} - {COVER}
+    if problem := (
+            complaint([name for name in names if names.count(name) > 1],
+                      f"listed twice in {ORDER}, list it once")
+            or complaint([f"series/{name}.msg" for name in files.difference(names)],
+                         f"not listed in {ORDER}, list its name there or delete it")
+            or complaint(set(names) - files,
+                         f"listed in {ORDER}, but series/ has no such .msg, write it or "
+                         f"take it off the list")):
+        raise Fail(problem)
+    patches = [read_message(name) for each in PARTS if part in (each, "all")
+               for name in order[each]]
+    if not patches:
+        raise Fail(f"{ORDER} lists no patch" + ("" if part == "all" else f" of the part {part}")
+                   + ": write a series/NAME.msg, and NAME into that list")
+    return patches
+
+
+def read_cover(part="all"):
+    """The cover letter, without what it says of the other part."""
+    cover = read_message(COVER)
+    common, *sections = re.split(r"^\[(%s)\]\n+" % "|".join(PARTS), cover.body, flags=re.M)
+    texts = [common] + [text for about, text in zip(sections[::2], sections[1::2])
+                        if part in (about, "all")]
+    subject = cover.subject if part == "all" else f"{cover.subject} ({part})"
+    return dataclasses.replace(cover, subject=subject,
+                               body="\n\n".join(text.strip("\n") for text in texts if text))
+
+
+def read_base_file():
+    try:
+        lines = (SERIES / "base").read_text(encoding="utf-8").splitlines()
+        return dict(line.split(": ", 1) for line in lines if line)
+    except (OSError, ValueError) as error:
+        raise Fail(f"series/base cannot be read ({error}): it needs lines 'key: value'") from error
+
+
+def split_author(author):
+    match = re.fullmatch(r"([^<>]+) <([^<>]*)>", author)
+    if not match:
+        raise ValueError(f"'{author}' is not Name <mail>")
+    return match.groups()
+
+
+def raw_date(date):
+    """Git's own form of an RFC 2822 date: seconds and time zone."""
+    when = email.utils.parsedate_to_datetime(date)
+    if not when.tzinfo:
+        when = when.replace(tzinfo=timezone.utc)
+    return f"{int(when.timestamp())} {when:%z}"
+
+
+def paths_of_part(part):
+    return [path for name in read_order()[0][part] for path in read_message(name).paths]
+
+
+def duplicate_paths(patches):
+    paths = sorted(path for patch in patches for path in patch.kernel_paths())
+    return complaint([path for path, after in zip(paths, paths[1:]) if path == after],
+                "listed twice, let one message list it once")
+
+
+def missing_files(patches):
+    return complaint([path for patch in patches for path in patch.paths
+                 if not path or (ROOT / path).is_symlink() or not (ROOT / path).is_file()],
+                "listed but no plain file, add it or take it off its message")
