@@ -5,7 +5,7 @@ import dataclasses
 import re
 
 from .common import (ROOT, Fail, complaint, fast_import, git, git_bytes, git_mode, import_command,
-                     run, zlist)
+                     rev_parse, run, zlist)
 from .messages import (COVER, ORDER, PARTS, Patch, duplicate_paths, missing_files, order_file,
                        raw_date, read_series)
 from .source import base_paths
@@ -81,18 +81,46 @@ def commit_commands(base, patches, changed):
             yield import_command(f"M {entry} {kernel}" if entry else f"D {kernel}")
 
 
-def wrong_kind(patches, base):
-    return (complaint([path for patch in patches for path in patch.new_files() if path in base],
-                 "the base has this file, write a hook instead")
-            or complaint([path for patch in patches for path in patch.hooks()
-                     if path.removesuffix(".patch") not in base],
-                    "a hook for a file the base does not have, add the file itself"))
+def misfits(patches, base):
+    """Whole files that do not fit the base, as path -> reason."""
+    blobs = dict(pair for patch in patches for pair in patch.replaces)
+    reasons = {}
+    for path in (path for patch in patches for path in patch.new_files()):
+        has, replaced = base.get(path), blobs.get(path)
+        if has != replaced:
+            reasons[path] = ("the base has this file" if not replaced else
+                             "the base's own file has changed" if has else
+                             "the base has no such file")
+    return reasons
+
+
+def wrong_kind(tree, patches, base):
+    reasons = misfits(patches, base)
+    for patch in patches:
+        for path, blob in patch.replaces:
+            if path in reasons and path in base:
+                return changed_blob(tree, patch, path, blob, base[path])
+    hooks = [path for patch in patches for path in patch.hooks()]
+    return (complaint([path for path in reasons if path in base],
+                      "the base has this file, write a hook instead, or say in the message "
+                      "which blob the file replaces")
+            or complaint(reasons, "the base has no such file, do not say that this one replaces it")
+            or complaint([path for path in hooks if path.removesuffix(".patch") not in base],
+                         "a hook for a file the base does not have, add the file itself"))
+
+
+def changed_blob(tree, patch, path, old, new):
+    known = rev_parse(tree, f"{old}^{{blob}}")
+    look = f"diff {old[:12]} {new[:12]}" if known else f"show {new[:12]}"
+    return (f"{path}: the base's own file has changed: read `git -C {tree} {look}`, take over what "
+            f"this file needs of it, and write '{path} replaces {new}' into "
+            f"series/{patch.name}.msg")
 
 
 def commit_series(tree, base, patches):
     """One commit for each patch; gives the last one, and the hooks that applied with an offset."""
     for problem in (duplicate_paths(patches), missing_files(patches),
-                    wrong_kind(patches, base_paths(tree, base))):
+                    wrong_kind(tree, patches, base_paths(tree, base))):
         if problem:
             raise Fail(problem)
     changed, offset = apply_hooks(tree, base, patches)
@@ -104,6 +132,8 @@ def commit_series(tree, base, patches):
 
 def split_commits(tree, base, tip):
     """What import writes: the patches, and every file of theirs as path -> (mode, content)."""
+    before = read_series()
+    replaced = {path for patch in before for path, _ in patch.replaces}
     commits = git(tree, "rev-list", "--reverse", f"{base}..{tip}").split()
     if not commits or git(tree, "rev-list", "--merges", f"{base}..{tip}"):
         raise Fail(f"the commits in {tree} must stand one after the other on its base commit: "
@@ -111,8 +141,8 @@ def split_commits(tree, base, tip):
     hooks, patches, files, owner = diffs(tree, base, tip), [], {}, {}
     for commit in commits:
         patch = read_commit(tree, commit)
-        paths = []
-        for path, mode, old_mode, blob in changes(tree, commit):
+        paths, replaces = [], []
+        for path, mode, blob, old_mode, old_blob in changes(tree, commit):
             if path in owner:
                 raise Fail(f"{path} is changed by both '{owner[path]}' and '{patch.subject}': "
                            "let one commit have it")
@@ -120,15 +150,18 @@ def split_commits(tree, base, tip):
             if path.endswith(".patch") or mode == "120000":
                 raise Fail(f"{path} is a link or ends in .patch, which the series cannot hold: "
                            "rename it")
-            if old_mode == "000000":
+            if old_mode == "000000" or path in replaced and mode != "000000":
                 paths.append(path)
                 files[path] = (mode, git_bytes(tree, "cat-file", "blob", blob))
+                if old_mode != "000000":
+                    replaces.append((path, old_blob))
             else:
                 paths.append(f"{path}.patch")
                 files[f"{path}.patch"] = ("100644", hooks[path])
-        patches.append(dataclasses.replace(patch, paths=tuple(sorted(paths))))
+        patches.append(dataclasses.replace(patch, paths=tuple(sorted(paths)),
+                                           replaces=tuple(sorted(replaces))))
     # No two patches share a path, so those of the kernel can go before the tests.
-    patches = sorted(with_names(patches, read_series()), key=lambda each: PARTS.index(each.part()))
+    patches = sorted(with_names(patches, before), key=lambda each: PARTS.index(each.part()))
     files |= {f"series/{patch.name}.msg": ("100644", patch.msg_file()) for patch in patches}
     files[ORDER] = ("100644", order_file(patches))
     return patches, files
@@ -168,12 +201,12 @@ def read_commit(tree, commit):
 
 
 def changes(tree, commit):
-    """For each path of a commit: the path, its mode and the mode before, its blob."""
+    """For each path of a commit: the path, its mode and blob, and those before."""
     fields = zlist(git_bytes(tree, "diff-tree", "-r", "-z", "--no-commit-id", "--no-renames",
                              commit))
     for about, path in zip(fields[::2], fields[1::2]):
-        old_mode, mode, _, blob, _ = about.lstrip(":").split()
-        yield path, mode, old_mode, blob
+        old_mode, mode, old_blob, blob, _ = about.lstrip(":").split()
+        yield path, mode, blob, old_mode, old_blob
 
 
 def diffs(tree, base, tip):

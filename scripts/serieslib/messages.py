@@ -25,6 +25,7 @@ class Patch:
     body: str
     fields: tuple = ()
     paths: tuple = ()
+    replaces: tuple = ()    # pairs of a path and the blob that the base has there
 
     def hooks(self):
         return [path for path in self.paths if path.endswith(".patch")]
@@ -47,7 +48,9 @@ class Patch:
         head = f"From: {self.author}\nDate: {self.date}\nSubject: {self.subject}\n"
         fields = "".join(f"{key}: {value}\n" for key, value in self.fields)
         body = f"{self.body}\n" if self.body else ""
-        paths = "".join(f"{path}\n" for path in self.paths)
+        blobs = dict(self.replaces)
+        paths = "".join(f"{path} replaces {blobs[path]}\n" if path in blobs else f"{path}\n"
+                        for path in self.paths)
         return f"{head}{fields}\n{body}---\n{paths}".encode()
 
 
@@ -69,8 +72,14 @@ def read_message(name):
     body, line, paths = f"\n{rest}".partition("\n---\n")
     if name != COVER and not line:
         raise Fail(f"series/{file.name} lists no paths: end it with a line --- and the paths")
+    listed = [path.partition(" replaces ") for path in paths.split("\n")[:-1]]
+    replaces = tuple((path, blob) for path, word, blob in listed if word)
+    for path, blob in replaces:
+        if path.endswith(".patch") or not re.fullmatch("[0-9a-f]{40}", blob):
+            raise Fail(f"series/{file.name} says '{path} replaces {blob}': name a whole file, "
+                       "and the blob of the base as `git rev-parse` does, with 40 digits")
     return Patch(name, author, date, subject, body.strip("\n"), fields,
-                 tuple(paths.split("\n")[:-1]))
+                 tuple(path for path, _, _ in listed), replaces)
 
 
 def read_order():

@@ -120,7 +120,9 @@ def base_version(tree, base, source):
 
 
 def base_paths(tree, base):
-    return set(zlist(git_bytes(tree, "ls-tree", "-rz", "--name-only", base)))
+    """The files of the base, as path -> blob."""
+    entries = (entry.split("\t", 1) for entry in zlist(git_bytes(tree, "ls-tree", "-rz", base)))
+    return {path: about.split()[2] for about, path in entries}
 
 
 def is_pinned(tree, base):
