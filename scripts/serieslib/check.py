@@ -7,11 +7,13 @@ import re
 import shutil
 import tempfile
 
-from .checkout import listed_files
+from .checkout import layer_files, listed_files, port_problems
 from .commits import split_commits
-from .common import BUILD, REMEDY, ROOT, Path, complaint, git, git_bytes, run, zlist
+from .common import BUILD, ROOT, Fail, Path, complaint, git, git_bytes, run, zlist
 from .export import same_bytes_again, write_export
-from .messages import COVER, PARTS, TESTS, paths_of_part, read_message, read_order, read_series
+from .layers import PORTS, ports
+from .messages import (COVER, ORDER, PARTS, TESTS, message_file, paths_of_part, read_message,
+                       read_order, read_series)
 
 # Every other file at the top level is a stray.
 TOP_FILES = (".git", ".gitignore", "CHANGELOG.md", "COPYING", "MAINTAINING.md", "Makefile",
@@ -23,34 +25,65 @@ MAIL_LIMIT = 100_000
 # Each function returns what is wrong and what to do, or None
 
 def unlisted_files(patches, base):
-    """Files that no message lists: hooks, in the kernel's directories, at the top level."""
+    """Files that no message of the top lists: hooks, in the kernel's folders, at the top level."""
     kernel = {path.partition("/")[0] for path in base if "/" in path} - {"scripts"}
     known = {path for patch in patches for path in patch.paths}
-    if (ROOT / ".git").exists():
-        known.update(zlist(git_bytes(ROOT, "ls-files", "-oiz", "--exclude-standard")))
     found = []
+    for path in tracked_files():
+        first, inside, _ = path.partition("/")
+        stray = first in kernel if inside else path not in TOP_FILES
+        if first != PORTS and (stray or path.endswith(".patch")):
+            found.append(path)
+    return complaint(set(found) - known, "no message lists it, list it or delete it")
+
+
+def tracked_files():
+    """All files of the checkout but those that git ignores."""
+    ignored = set()
+    if (ROOT / ".git").exists():
+        ignored.update(zlist(git_bytes(ROOT, "ls-files", "-oiz", "--exclude-standard")))
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders
                       if name != ".git" and Path(folder, name) not in (BUILD, ROOT / "build")]
         for name in names:
             path = os.path.relpath(os.path.join(folder, name), ROOT)
-            stray = path not in TOP_FILES if "/" not in path else path.partition("/")[0] in kernel
-            if stray or path.endswith(".patch"):
-                found.append(path)
-    return complaint(set(found) - known, "no message lists it, list it or delete it")
+            if path not in ignored:
+                yield path
 
 
-def wrong_part():
-    return complaint([path for part in PARTS for path in paths_of_part(part)
+def bad_ports(tree):
+    try:
+        return "; ".join(port_problems(tree).values())
+    except Fail as error:
+        return str(error)
+
+
+def strays_in_ports():
+    known = set()
+    try:
+        for port in ports():
+            known |= {port.base_file, port.folder + ORDER, message_file(port, COVER)}
+            for patch in read_series(port):
+                known.add(message_file(port, patch.name))
+                known |= {port.folder + path for path in patch.paths}
+                known |= {f"{port.folder}{path}.delta" for path in patch.new_files()}
+    except Fail as error:
+        return str(error)
+    found = {path for path in tracked_files() if path.startswith(f"{PORTS}/")}
+    return complaint(found - known, "no message of the port lists it, list it or delete it")
+
+
+def wrong_part(layer):
+    return complaint([path for part in PARTS for path in paths_of_part(layer, part)
                       if path.startswith(TESTS) != (part == "tests")],
                      f"in the wrong part: what lies in {TESTS} is for a patch of the part tests, "
                      "all else for one of the part kernel")
 
 
-def bad_cover():
-    cover = read_message(COVER)
+def bad_cover(layer):
+    cover = read_message(layer, COVER)
     if not (cover.subject + cover.body).isascii():
-        return f"series/{COVER}.msg is not plain ASCII: reword it"
+        return f"{message_file(layer, COVER)} is not plain ASCII: reword it"
     return None
 
 
@@ -60,17 +93,18 @@ def too_large(folder):
                      f"mailing lists take less than {MAIL_LIMIT} bytes, split the patch")
 
 
-def round_trip(tree, base, tip, pinned):
+def round_trip(tree, base, layer, tip, pinned):
     """Import must write what the commits were made from, but for line numbers on another base."""
     def content(files, name):
         mode, data = files.get(name, (None, b""))
         if name.endswith(".patch") and not pinned:
             data = re.sub(rb"^@@.*", b"", data, flags=re.M)
         return mode, data
-    now, then = listed_files(), split_commits(tree, base, tip)[1]
+    now = listed_files(layer)
+    then = layer_files(tree, layer, *split_commits(tree, base, layer, tip))
     return complaint([name for name in now.keys() | then.keys()
                  if content(now, name) != content(then, name)],
-                f"not in the form that import writes, {REMEDY}")
+                f"not in the form that import writes, {layer.remedy()}")
 
 
 # Three ways to apply what was exported, on the files it touches
@@ -143,20 +177,20 @@ def applies(how, tool, tree, start, steps, work):
     return None
 
 
-def check_export(tree, base, tip, report):
+def check_export(tree, base, layer, tip, report):
     """Both parts on top of each other, and all at once, give the tree that the commits have."""
-    parts = [part for part in PARTS if read_order()[0][part]]
-    touched = [path for patch in read_series() for path in patch.kernel_paths()]
+    parts = [part for part in PARTS if read_order(layer)[0][part]]
+    touched = [path for patch in read_series(layer) for path in patch.kernel_paths()]
     start, end = (subtree(tree, commit, touched) for commit in (base, tip))
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="check.") as folder:
         work, steps = Path(folder), {}
         for part in (*parts, "all"):
             out = work / part
-            made = write_export(tree, base, part, out)
+            made = write_export(tree, base, layer, part, out)
             result = end if part in (parts[-1], "all") else subtree(tree, made, touched)
             steps[part] = Step(out, result, messages(tree, f"{base}..{made}"))
         report("export gives the same bytes twice",
-               same_bytes_again(tree, base, "all", work / "all"))
+               same_bytes_again(tree, base, layer, "all", work / "all"))
         report("every mail is small enough to be sent", too_large(work / "all/mail"))
         # The patches of all differ from those of the parts in their numbers only.
         for name, how, tool, chain in (("git am", by_am, "git", parts),

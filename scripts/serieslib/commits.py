@@ -2,71 +2,39 @@
 """From the checkout to commits, and from commits to patches and files."""
 
 import dataclasses
-import re
 
-from .common import (ROOT, Fail, complaint, fast_import, git, git_bytes, git_mode, import_command,
-                     rev_parse, run, zlist)
-from .messages import (COVER, ORDER, PARTS, Patch, duplicate_paths, missing_files, order_file,
-                       raw_date, read_series)
+from .common import (Fail, complaint, fast_import, git, git_bytes, import_command, rev_parse, run,
+                     zlist)
+from .diffs import apply_diffs, content, make_diffs, read_diff
+from .messages import (COVER, PARTS, Patch, duplicate_paths, message_file, missing_files,
+                       own_messages, raw_date, read_series)
 from .source import base_paths
 
 
 # From the checkout to commits
 
-def read_hook(path):
-    data = (ROOT / path).read_bytes()
-    kernel = path.removesuffix(".patch")
-    heads = re.findall(rb"^diff .*", data, re.M)
-    if heads != [f"diff --git a/{kernel} b/{kernel}".encode()] or not data.startswith(heads[0]):
-        raise Fail(f"{path} must begin with 'diff --git a/{kernel} b/{kernel}', "
-                   "and change no other file")
-    return data
-
-
-def try_hooks(tree, base, patches):
-    """Applies all hooks without fuzz to an index of its own.
-
-    Gives the index, as path -> "mode blob"; why hooks fail, and by how many lines others are off.
-    """
-    index = {"GIT_INDEX_FILE": str(tree / ".git/series-index")}
+def try_hooks(tree, base, layer, patches):
+    """Applies all hooks to an index of its own, as apply_diffs() does."""
     hooks = [path for patch in patches for path in patch.hooks()]
-    git(tree, "read-tree", "--empty", **index)
     if not hooks:
         return {}, {}, {}
     kernel = [path.removesuffix(".patch") for path in hooks]
-    before = git_bytes(tree, "ls-tree", "-z", base, *kernel)
-    git(tree, "update-index", "-z", "--index-info", stdin=before, **index)
-    failed, offset = {}, {}
-    for path in hooks:
-        done = run("git", "apply", "--cached", "-v", "--whitespace=nowarn",
-                   cwd=tree, stdin=read_hook(path), **index)
-        if done.returncode:
-            failed[path] = why_not(done.stderr.decode(errors="replace"))
-        elif lines := re.findall(rb"\(offset (-?\d+) lines?\)", done.stderr):
-            offset[path] = max(map(int, lines), key=abs)
-    after = zlist(git_bytes(tree, "ls-files", "-sz", **index))
-    entries = (line.split("\t", 1) for line in after)
-    return {path: entry.removesuffix(" 0") for entry, path in entries}, failed, offset
+    names = [layer.folder + path for path in hooks]
+    return apply_diffs(tree, git_bytes(tree, "ls-tree", "-z", base, *kernel),
+                       {name: read_diff(name, path) for name, path in zip(names, kernel)})
 
 
-def why_not(errors):
-    if line := re.search(r"^error: patch failed: .*:(\d+)$", errors, re.M):
-        return f"finds other lines around line {line[1]}"
-    if "does not exist" in errors:
-        return "the base has no such file"
-    return errors.strip().rpartition("error: ")[2]
-
-
-def apply_hooks(tree, base, patches):
+def apply_hooks(tree, base, layer, patches):
     """As path -> "mode blob" what the hooks make of the base, and those with an offset."""
-    changed, failed, offset = try_hooks(tree, base, patches)
+    changed, failed, offset = try_hooks(tree, base, layer, patches)
     if failed:
         raise Fail(f"{', '.join(failed)} does not apply without fuzz: mend its context lines, "
-                   "or use the base that series/base names; `scripts/series hooks` says more")
+                   f"or use the base that {layer.base_file} names; `{layer.command('hooks')}` "
+                   "says more")
     return changed, list(offset)
 
 
-def commit_commands(base, patches, changed):
+def commit_commands(base, patches, files, changed):
     for patch in patches:
         person = f"{patch.author} {raw_date(patch.date)}"
         yield import_command(f"commit refs/series/commits\nauthor {person}\ncommitter {person}",
@@ -74,8 +42,8 @@ def commit_commands(base, patches, changed):
         if patch is patches[0]:
             yield import_command(f"from {base}")
         for path in patch.new_files():
-            mode = git_mode((ROOT / path).stat().st_mode)
-            yield import_command(f"M {mode} inline {path}", (ROOT / path).read_bytes())
+            mode, data = files[path]
+            yield import_command(f"M {mode} inline {path}", data)
         for kernel in (path.removesuffix(".patch") for path in patch.hooks()):
             entry = changed.get(kernel)
             yield import_command(f"M {entry} {kernel}" if entry else f"D {kernel}")
@@ -94,12 +62,12 @@ def misfits(patches, base):
     return reasons
 
 
-def wrong_kind(tree, patches, base):
+def wrong_kind(tree, layer, patches, base):
     reasons = misfits(patches, base)
     for patch in patches:
         for path, blob in patch.replaces:
             if path in reasons and path in base:
-                return changed_blob(tree, patch, path, blob, base[path])
+                return changed_blob(tree, layer, patch, path, blob, base[path])
     hooks = [path for patch in patches for path in patch.hooks()]
     return (complaint([path for path in reasons if path in base],
                       "the base has this file, write a hook instead, or say in the message "
@@ -109,30 +77,33 @@ def wrong_kind(tree, patches, base):
                          "a hook for a file the base does not have, add the file itself"))
 
 
-def changed_blob(tree, patch, path, old, new):
+def changed_blob(tree, layer, patch, path, old, new):
     known = rev_parse(tree, f"{old}^{{blob}}")
     look = f"diff {old[:12]} {new[:12]}" if known else f"show {new[:12]}"
     return (f"{path}: the base's own file has changed: read `git -C {tree} {look}`, take over what "
             f"this file needs of it, and write '{path} replaces {new}' into "
-            f"series/{patch.name}.msg")
+            f"{message_file(layer, patch.name)}")
 
 
-def commit_series(tree, base, patches):
-    """One commit for each patch; gives the last one, and the hooks that applied with an offset."""
-    for problem in (duplicate_paths(patches), missing_files(patches),
-                    wrong_kind(tree, patches, base_paths(tree, base))):
+def commit_series(tree, base, layer, patches):
+    """One commit for each patch; gives the last one, and what applied with an offset."""
+    for problem in (duplicate_paths(patches), missing_files(layer, patches),
+                    wrong_kind(tree, layer, patches, base_paths(tree, base))):
         if problem:
             raise Fail(problem)
-    changed, offset = apply_hooks(tree, base, patches)
-    fast_import(tree, commit_commands(base, patches, changed))
-    return git(tree, "rev-parse", "refs/series/commits"), offset
+    moved = {}
+    files = {path: content(tree, layer, path, moved)
+             for patch in patches for path in patch.new_files()}
+    changed, offset = apply_hooks(tree, base, layer, patches)
+    fast_import(tree, commit_commands(base, patches, files, changed))
+    return git(tree, "rev-parse", "refs/series/commits"), [*moved, *offset]
 
 
 # From commits to the checkout
 
-def split_commits(tree, base, tip):
-    """What import writes: the patches, and every file of theirs as path -> (mode, content)."""
-    before = read_series()
+def split_commits(tree, base, layer, tip):
+    """The patches, and every file of theirs as path -> (mode, content)."""
+    before = read_series(layer)
     replaced = {path for patch in before for path, _ in patch.replaces}
     commits = git(tree, "rev-list", "--reverse", f"{base}..{tip}").split()
     if not commits or git(tree, "rev-list", "--merges", f"{base}..{tip}"):
@@ -161,13 +132,11 @@ def split_commits(tree, base, tip):
         patches.append(dataclasses.replace(patch, paths=tuple(sorted(paths)),
                                            replaces=tuple(sorted(replaces))))
     # No two patches share a path, so those of the kernel can go before the tests.
-    patches = sorted(with_names(patches, before), key=lambda each: PARTS.index(each.part()))
-    files |= {f"series/{patch.name}.msg": ("100644", patch.msg_file()) for patch in patches}
-    files[ORDER] = ("100644", order_file(patches))
-    return patches, files
+    patches = with_names(patches, before, layer)
+    return sorted(patches, key=lambda each: PARTS.index(each.part())), files
 
 
-def with_names(patches, before):
+def with_names(patches, before, layer):
     """The patches with the names and fields they have had.
 
     A patch is known by its subject, or else by a path; a new one is named after its subject.
@@ -181,6 +150,8 @@ def with_names(patches, before):
                 before.remove(old)
                 named[place] = dataclasses.replace(new, name=old.name, fields=old.fields)
     taken = {COVER} | {patch.name for patch in named.values()}
+    for below in layer.chain()[1:]:
+        taken |= own_messages(below)
     for place, new in enumerate(patches):
         if place not in named:
             names = (new.name + more for more in ("", *(f"-{count}" for count in range(2, 1000))))
@@ -211,13 +182,5 @@ def changes(tree, commit):
 
 def diffs(tree, base, tip):
     """The changes as kernel path -> diff in the form of a hook, whole files included."""
-    info = tree / ".git/info/attributes"
-    info.parent.mkdir(exist_ok=True)
-    info.write_bytes(run("git", "cat-file", "blob", f"{base}:.gitattributes", cwd=tree).stdout)
-    output = git_bytes(tree, "diff-tree", "-p", "-U3", "--no-renames", base, tip)
-    output = re.sub(rb"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", b"", output, flags=re.M)
-    if binary := re.search(rb"^Binary files a/(.*) and ", output, re.M):
-        raise Fail(f"{binary[1].decode()} is binary, which a patch cannot hold: "
-                   "leave it out")
-    sections = re.split(rb"^(?=diff --git )", output, flags=re.M)[1:]
-    return {re.match(rb"diff --git a/(.*) b/\1\n", part)[1].decode(): part for part in sections}
+    attributes = run("git", "cat-file", "blob", f"{base}:.gitattributes", cwd=tree).stdout
+    return make_diffs(tree, base, tip, attributes)

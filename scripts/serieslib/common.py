@@ -11,7 +11,9 @@ import sys
 Path = pathlib.Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD") or ROOT / "build").absolute()
-REMEDY = "run `scripts/series tree` and then `scripts/series import`"
+# What import is about to write to the checkout, as name -> (mode, content), or None for
+# what it removes.
+PLANNED = {}
 
 # Git without a user's configuration, so that every user gets the same bytes.
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "QUILT_"))}
@@ -68,6 +70,16 @@ def rev_parse(tree, name):
 
 def git_mode(mode):
     return "100755" if mode & stat.S_IXUSR else "100644"
+
+
+def read_file(name):
+    """A file of the checkout as (mode, content), or None if there is no plain file."""
+    if name in PLANNED:
+        return PLANNED[name]
+    path = ROOT / name
+    if path.is_symlink() or not path.is_file():
+        return None
+    return git_mode(path.stat().st_mode), path.read_bytes()
 
 
 def import_command(line, data=None):

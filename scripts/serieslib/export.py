@@ -30,18 +30,18 @@ def dep3(patch):
                       f"Last-Update: {when:%Y-%m-%d}", "---", ""]).encode()
 
 
-def write_export(tree, base, part, out, signoff=None):
-    patches = read_series(part)
+def write_export(tree, base, layer, part, out, signoff=None):
+    patches = read_series(layer, part)
     if signoff:
         patches = list(sign_off(tree, patches, signoff))
-    tip, _ = commit_series(tree, base, patches)
+    tip, _ = commit_series(tree, base, layer, patches)
     sections = diffs(tree, base, tip)
     mail, quilt = out / "mail", out / "quilt/patches"
     for folder in (mail, quilt):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.patch"):
             old.unlink()
-    cover = read_cover(part)
+    cover = read_cover(layer, part)
     sender, address = split_author(signoff or cover.author)
     git(tree, "format-patch", "-q", "-o", str(mail), "--cover-letter", "--numbered",
         "--zero-commit", "--no-signature", "--no-renames", "--abbrev=12", f"{base}..{tip}",
@@ -60,11 +60,11 @@ def write_export(tree, base, part, out, signoff=None):
     return tip
 
 
-def same_bytes_again(tree, base, part, out):
+def same_bytes_again(tree, base, layer, part, out):
     """Exports once more, in another time zone, and compares with what is in @out."""
     again = out.with_name(f"{out.name}.again")
     ENV["TZ"] = "Asia/Kathmandu"
-    write_export(tree, base, part, again)
+    write_export(tree, base, layer, part, again)
     ENV["TZ"] = "UTC"
     one, two = ({str(file.relative_to(folder)): file.read_bytes()
                  for file in folder.rglob("*") if file.is_file()} for folder in (out, again))

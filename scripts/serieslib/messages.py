@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What series/ has: the order, the messages, the cover letter, the base."""
+"""What series/ has: the order, the messages, the cover letter."""
 
 import dataclasses
 import email.utils
 import re
 from datetime import timezone
 
-from .common import ROOT, Fail, complaint
+from .common import PLANNED, ROOT, Fail, Path, complaint, read_file
+from .layers import exists
 
-SERIES = ROOT / "series"
 ORDER = "series/order"
 COVER = "cover"
 PARTS = ("kernel", "tests")
@@ -54,10 +54,32 @@ class Patch:
         return f"{head}{fields}\n{body}---\n{paths}".encode()
 
 
-def read_message(name):
-    file = SERIES / f"{name}.msg"
+def message_file(layer, name):
+    return f"{layer.folder}series/{name}.msg"
+
+
+def own_messages(layer):
+    """The names of the messages in the layer's own folder."""
+    found = {file.stem for file in (ROOT / layer.folder / "series").glob("*.msg")}
+    found |= {Path(name).stem for name in PLANNED if name == message_file(layer, Path(name).stem)}
+    return {name for name in found if read_file(message_file(layer, name))}
+
+
+def inherited_message(layer, name):
+    """The message of the parent, with the paths moved."""
+    patch = read_message(layer.parent, name)
+    return dataclasses.replace(
+        patch, paths=tuple(sorted(map(layer.moved, patch.paths))),
+        replaces=tuple(sorted((layer.moved(path), blob) for path, blob in patch.replaces)))
+
+
+def read_message(layer, name):
+    """The message of a layer, or else that of its parent."""
+    file = message_file(layer, name)
+    if layer.parent and not read_file(file):
+        return inherited_message(layer, name)
     try:
-        head, _, rest = file.read_text(encoding="utf-8").partition("\n\n")
+        head, _, rest = text_of(file).partition("\n\n")
         lines = [tuple(line.split(": ", 1)) for line in head.split("\n")]
         author, date, subject = (dict(lines)[key] for key in ("From", "Date", "Subject"))
         fields = tuple(line for line in lines if line[0] not in ("From", "Date", "Subject"))
@@ -66,28 +88,34 @@ def read_message(name):
         raw_date(date)
         split_author(author)
     except (OSError, ValueError, KeyError) as error:
-        raise Fail(f"series/{file.name} cannot be read ({error}): it needs the lines From: Name "
+        raise Fail(f"{file} cannot be read ({error}): it needs the lines From: Name "
                    "<mail>, Date: and Subject:, may have Origin:, Bug: and Forwarded: after them, "
                    "then an empty line") from error
     body, line, paths = f"\n{rest}".partition("\n---\n")
     if name != COVER and not line:
-        raise Fail(f"series/{file.name} lists no paths: end it with a line --- and the paths")
+        raise Fail(f"{file} lists no paths: end it with a line --- and the paths")
     listed = [path.partition(" replaces ") for path in paths.split("\n")[:-1]]
     replaces = tuple((path, blob) for path, word, blob in listed if word)
     for path, blob in replaces:
         if path.endswith(".patch") or not re.fullmatch("[0-9a-f]{40}", blob):
-            raise Fail(f"series/{file.name} says '{path} replaces {blob}': name a whole file, "
+            raise Fail(f"{file} says '{path} replaces {blob}': name a whole file, "
                        "and the blob of the base as `git rev-parse` does, with 40 digits")
     return Patch(name, author, date, subject, body.strip("\n"), fields,
                  tuple(path for path, _, _ in listed), replaces)
 
 
-def read_order():
+def text_of(name):
+    found = read_file(name)
+    return found[1].decode() if found else (ROOT / name).read_text(encoding="utf-8")
+
+
+def read_order(layer):
     """The names of each part, and for names and headings the comments above them."""
+    file = layer.folder + ORDER
     try:
-        lines = (ROOT / ORDER).read_text(encoding="utf-8").splitlines()
+        lines = text_of(file).splitlines()
     except (OSError, ValueError) as error:
-        raise Fail(f"{ORDER} cannot be read ({error}): it needs the names of the patches, "
+        raise Fail(f"{file} cannot be read ({error}): it needs the names of the patches, "
                    "one a line, under [kernel] and [tests]") from error
     names, part = {part: [] for part in PARTS}, None
     comments, above = {}, ""
@@ -101,59 +129,53 @@ def read_order():
         elif part and not line.startswith("["):
             names[part].append(line)
         else:
-            raise Fail(f"{ORDER} has '{line}' where a heading should be: "
+            raise Fail(f"{file} has '{line}' where a heading should be: "
                        "write [kernel] or [tests]")
     comments[""] = above
     return names, comments
 
 
-def order_file(patches):
+def order_file(layer, patches):
     """series/order for these patches, with the comments it has now."""
-    text, comments = "", read_order()[1]
+    text, comments = "", read_order(layer)[1]
     for part in PARTS:
         names = [patch.name for patch in patches if patch.part() == part]
         text += "".join(f"{comments.get(line, '')}{line}\n" for line in (f"[{part}]", *names))
     return (text + comments[""]).encode()
 
 
-def read_series(part="all"):
-    order, _ = read_order()
+def read_series(layer, part="all"):
+    order, _ = read_order(layer)
+    file = layer.folder + ORDER
     names = [name for listed in order.values() for name in listed]
-    files = {file.stem for file in SERIES.glob("*.msg")} - {COVER}
+    own = own_messages(layer) - {COVER}
+    there = own.union(*map(own_messages, layer.chain()))
     if problem := (
             complaint([name for name in names if names.count(name) > 1],
-                      f"listed twice in {ORDER}, list it once")
-            or complaint([f"series/{name}.msg" for name in files.difference(names)],
-                         f"not listed in {ORDER}, list its name there or delete it")
-            or complaint(set(names) - files,
-                         f"listed in {ORDER}, but series/ has no such .msg, write it or "
-                         f"take it off the list")):
+                      f"listed twice in {file}, list it once")
+            or complaint([message_file(layer, name) for name in own.difference(names)],
+                         f"not listed in {file}, list its name there or delete it")
+            or complaint(set(names) - there,
+                         f"listed in {file}, but {layer.folder}series/ has no such .msg, write it "
+                         "or take it off the list")):
         raise Fail(problem)
-    patches = [read_message(name) for each in PARTS if part in (each, "all")
+    patches = [read_message(layer, name) for each in PARTS if part in (each, "all")
                for name in order[each]]
     if not patches:
-        raise Fail(f"{ORDER} lists no patch" + ("" if part == "all" else f" of the part {part}")
+        raise Fail(f"{file} lists no patch" + ("" if part == "all" else f" of the part {part}")
                    + ": write a series/NAME.msg, and NAME into that list")
     return patches
 
 
-def read_cover(part="all"):
+def read_cover(layer, part="all"):
     """The cover letter, without what it says of the other part."""
-    cover = read_message(COVER)
+    cover = read_message(layer, COVER)
     common, *sections = re.split(r"^\[(%s)\]\n+" % "|".join(PARTS), cover.body, flags=re.M)
     texts = [common] + [text for about, text in zip(sections[::2], sections[1::2])
                         if part in (about, "all")]
     subject = cover.subject if part == "all" else f"{cover.subject} ({part})"
     return dataclasses.replace(cover, subject=subject,
                                body="\n\n".join(text.strip("\n") for text in texts if text))
-
-
-def read_base_file():
-    try:
-        lines = (SERIES / "base").read_text(encoding="utf-8").splitlines()
-        return dict(line.split(": ", 1) for line in lines if line)
-    except (OSError, ValueError) as error:
-        raise Fail(f"series/base cannot be read ({error}): it needs lines 'key: value'") from error
 
 
 def split_author(author):
@@ -171,8 +193,9 @@ def raw_date(date):
     return f"{int(when.timestamp())} {when:%z}"
 
 
-def paths_of_part(part):
-    return [path for name in read_order()[0][part] for path in read_message(name).paths]
+def paths_of_part(layer, part):
+    return [path for name in read_order(layer)[0][part]
+            for path in read_message(layer, name).paths]
 
 
 def duplicate_paths(patches):
@@ -181,7 +204,9 @@ def duplicate_paths(patches):
                 "listed twice, let one message list it once")
 
 
-def missing_files(patches):
-    return complaint([path for patch in patches for path in patch.paths
-                 if not path or (ROOT / path).is_symlink() or not (ROOT / path).is_file()],
-                "listed but no plain file, add it or take it off its message")
+def missing_files(layer, patches):
+    """Hooks are not inherited: the layer needs its own."""
+    return complaint([layer.folder + path for patch in patches for path in patch.paths
+                      if not path or not (read_file(layer.folder + path) if path.endswith(".patch")
+                                          else exists(layer, path))],
+                     "listed but no plain file, add it or take it off its message")

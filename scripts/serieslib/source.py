@@ -10,15 +10,15 @@ import stat
 import tarfile
 import time
 
-from .common import (BUILD, Fail, Path, fast_import, git, git_bytes, git_mode, import_command,
+from .common import (Fail, Path, fast_import, git, git_bytes, git_mode, import_command,
                      rev_parse, say, zlist)
-from .messages import read_base_file
+from .layers import package, read_base_file
 
 
-def base_source(option):
+def base_source(layer, option):
     path = option or os.environ.get("LINUX")
     if not path:
-        path = BUILD / "src" / read_base_file().get("package", "linux")
+        path = layer.build() / "src" / package(layer)
         if not path.exists():
             raise Fail(f"there is no kernel source in {path}: run `make tree`, which fetches it, "
                        "or set LINUX to a tree or a tarball")
@@ -125,5 +125,6 @@ def base_paths(tree, base):
     return {path: about.split()[2] for about, path in entries}
 
 
-def is_pinned(tree, base):
-    return rev_parse(tree, f"{base}^{{tree}}") == read_base_file().get("tree")
+def is_pinned(tree, base, layer):
+    pinned = dict(read_base_file(layer.base_file)).get("tree")
+    return rev_parse(tree, f"{base}^{{tree}}") == pinned
