@@ -17,14 +17,16 @@
 #   make import               the commits of that tree back into the files here
 #   make series               build/series: patches to send or to apply
 #   make series PART=kernel   only those of the kernel; PART=tests: only the tests
-#   make newest               tell for each hook whether it applies to the newest 5.10
-#                             source of the suite, or to LINUX=, and what to do
+#   make newest               tell for each hook whether it applies to the newest source
+#                             of the suite, or to LINUX=, and what to do
 #   make picture              docs/direct-map.svg: how the kernel maps memory, before,
 #                             with and after a secret file
 #   make clean                remove what is built, but not the kernel tree
 #   make distclean            remove all of build/, also the tree with your commits
 # Settings:
-#   LINUX=path                a Linux 5.10 tree or tarball, instead of fetching it
+#   BASE=5.10                 the kernel version, of those that the series is carried on;
+#                             if it is not given, the one that LINUX is
+#   LINUX=path                a kernel tree or tarball, instead of fetching it
 #   BUILD=build               folder for everything that is built
 #
 # The work is done by scripts/ and, in the kernel tree they make, by
@@ -47,6 +49,16 @@ export ARGS PROG APPEND
 ifneq ($(LINUX),)
 override LINUX := $(abspath $(LINUX))
 endif
+# The base: BASE, or that of LINUX, or that of the top.
+BASES := $(shell scripts/base list)
+ifeq ($(BASE),)
+override BASE := $(shell BASE= LINUX='$(LINUX)' scripts/base)
+endif
+ifeq ($(filter $(BASE),$(BASES)),)
+$(error BASE=$(BASE): there are $(BASES))
+endif
+# Ports are built in a folder of their own.
+OUT := $(BUILD)$(if $(filter-out $(firstword $(BASES)),$(BASE)),/$(BASE))
 ARCHES := x86_64 i386 arm64 riscv64
 ifeq ($(filter $(ARCH),$(ARCHES)),)
 $(error ARCH=$(ARCH): there are $(ARCHES))
@@ -57,12 +69,12 @@ endif
 
 # Other variables that are given, on the command line or in the environment, are in
 # the environment of recipes already.
-export ARCH ARCHES BUILD ONLY_ARCH
+export ARCH ARCHES BASE BUILD ONLY_ARCH
 # Recipes read the environment, but the kernel's makefiles must not read these.
 MAKEOVERRIDES :=
 
 HARNESS := tools/testing/selftests/memfd_secret/qemu
-QEMU = $(MAKE) --no-print-directory -C $(BUILD)/tree/$(HARNESS) BUILD_PATH=$(BUILD)
+QEMU = $(MAKE) --no-print-directory -C $(OUT)/tree/$(HARNESS) BUILD_PATH=$(OUT)
 
 # Which part of the series to export.
 PART ?= all
@@ -147,24 +159,24 @@ endif
 baseline: tree
 	@scripts/setup baseline
 	@scripts/series pristine >&2
-	@$(QEMU) baseline PRISTINE=$(BUILD)/pristine
+	@$(QEMU) baseline PRISTINE=$(OUT)/pristine
 
 unused: tree
 	@scripts/setup unused
 	@scripts/series pristine >&2
-	@$(QEMU) unused BASE=$(BUILD)/pristine
+	@$(QEMU) unused PRISTINE=$(OUT)/pristine
 
 # The picture is replaced only if all went well.
 picture: setup
-	@mkdir -p $(BUILD)
-	@gcc -O2 -Wall -static -o $(BUILD)/direct-map scripts/direct-map.c
-	@ARCH=x86_64 scripts/run $(BUILD)/direct-map >$(BUILD)/direct-map.dump
-	@scripts/draw-direct-map <$(BUILD)/direct-map.dump >$(BUILD)/direct-map.svg
-	@mv $(BUILD)/direct-map.svg docs/direct-map.svg
+	@mkdir -p $(OUT)
+	@gcc -O2 -Wall -static -o $(OUT)/direct-map scripts/direct-map.c
+	@ARCH=x86_64 scripts/run $(OUT)/direct-map >$(OUT)/direct-map.dump
+	@scripts/draw-direct-map <$(OUT)/direct-map.dump >$(OUT)/direct-map.svg
+	@mv $(OUT)/direct-map.svg docs/direct-map.svg
 
 clean:
-	rm -rf $(ARCHES:%=$(BUILD)/%-*) $(BUILD)/log $(BUILD)/bench $(BUILD)/unused $(BUILD)/series \
-		$(BUILD)/pristine $(BUILD)/each-patch
+	rm -rf $(ARCHES:%=$(OUT)/%-*) $(OUT)/log $(OUT)/bench $(OUT)/unused $(OUT)/series $(OUT)/pristine \
+		$(OUT)/each-patch
 
 distclean:
-	rm -rf $(BUILD)
+	rm -rf $(OUT)
