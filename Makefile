@@ -10,7 +10,7 @@
 #                             one kernel, one test, or both
 #   make gates                the checks of the series, which need no boot
 #   make each-patch           build the kernel at each patch, with secret memory and
-#                             without; about two hours
+#                             without; takes longer than check
 #   scripts/run ./prog a b    as "make run PROG=./prog", but with the program's exit
 #                             status (make turns every status but 0 into 2)
 #   make tree                 build/tree: a kernel tree, one commit for each patch
