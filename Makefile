@@ -21,6 +21,10 @@
 #                             of the suite, or to LINUX=, and what to do
 #   make picture              docs/direct-map.svg: how the kernel maps memory, before,
 #                             with and after a secret file
+#   make deb                  a Debian kernel package with the series, in Debian's
+#                             configuration, and tests of it in a Debian with systemd;
+#                             PACKAGE=file tests that package instead. The first run
+#                             takes longer than check
 #   make clean                remove what is built, but not the kernel tree
 #   make distclean            remove all of build/, also the tree with your commits
 # Settings:
@@ -48,6 +52,7 @@ override APPEND := $(value APPEND)
 export ARGS PROG APPEND
 ifneq ($(LINUX),)
 override LINUX := $(abspath $(LINUX))
+export LINUX
 endif
 # The base: BASE, or that of LINUX, or that of the top.
 BASES := $(shell scripts/base list)
@@ -59,16 +64,20 @@ $(error BASE=$(BASE): there are $(BASES))
 endif
 # Ports are built in a folder of their own.
 OUT := $(BUILD)$(if $(filter-out $(firstword $(BASES)),$(BASE)),/$(BASE))
+ifneq ($(PACKAGE),)
+override PACKAGE := $(abspath $(PACKAGE))
+export PACKAGE
+endif
 ARCHES := x86_64 i386 arm64 riscv64
 ifeq ($(filter $(ARCH),$(ARCHES)),)
 $(error ARCH=$(ARCH): there are $(ARCHES))
 endif
-ifneq ($(and $(filter baseline unused,$(MAKECMDGOALS)),$(filter-out x86_64,$(ARCH))),)
-$(error ARCH=$(ARCH): baseline and unused are for x86_64)
+ifneq ($(and $(filter baseline deb unused,$(MAKECMDGOALS)),$(filter-out x86_64,$(ARCH))),)
+$(error ARCH=$(ARCH): $(filter baseline deb unused,$(MAKECMDGOALS)) is for x86_64)
 endif
 
 # Other variables that are given, on the command line or in the environment, are in
-# the environment of recipes already.
+# the environment of recipes already; but not one that is overridden.
 export ARCH ARCHES BASE BUILD ONLY_ARCH
 # Recipes read the environment, but the kernel's makefiles must not read these.
 MAKEOVERRIDES :=
@@ -80,7 +89,7 @@ QEMU = $(MAKE) --no-print-directory -C $(OUT)/tree/$(HARNESS) BUILD_PATH=$(OUT)
 PART ?= all
 
 .PHONY: help run shell check check-more negative stress kcsan bench baseline unused gates each-patch \
-	tree series import newest picture clean distclean setup fetch source
+	tree series import newest picture deb clean distclean setup fetch source
 .NOTPARALLEL:
 
 help:
@@ -174,9 +183,19 @@ picture: setup
 	@scripts/draw-direct-map <$(OUT)/direct-map.dump >$(OUT)/direct-map.svg
 	@mv $(OUT)/direct-map.svg docs/direct-map.svg
 
+deb: tree
+	@scripts/setup deb
+ifeq ($(PACKAGE),)
+	@scripts/fetch config >&2
+	@scripts/series pristine >&2
+	@scripts/deb/package
+endif
+	@scripts/deb/image
+	@scripts/deb/boot
+
 clean:
 	rm -rf $(ARCHES:%=$(OUT)/%-*) $(OUT)/log $(OUT)/bench $(OUT)/unused $(OUT)/series $(OUT)/pristine \
-		$(OUT)/each-patch
+		$(OUT)/each-patch $(OUT)/deb
 
 distclean:
 	rm -rf $(OUT)

@@ -36,6 +36,8 @@ def parse_arguments():
     parser.add_argument("--prealloc", action="store_true",
                         help="allocate the guest's memory before it starts, for benchmarks")
     parser.add_argument("--disk", action="store_true", help="a disk of 1 GiB, all zeros")
+    parser.add_argument("--drive", action="append", default=[], type=Path,
+                        help="a disk with this image; what the guest writes to it is lost")
     parser.add_argument("--resets", action="store_true",
                         help="the guest may restart itself, and go on")
     parser.add_argument("--append", default="", help="words for the kernel command "

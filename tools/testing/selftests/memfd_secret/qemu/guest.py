@@ -84,7 +84,7 @@ def check_tools(args):
     host = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     if args.accel == "kvm" and args.arch not in (host, {"x86_64": "i386"}.get(host)):
         raise Failed(f"ACCEL=kvm: this is not a {args.arch} machine")
-    for path in [args.kernel_image, args.gen_init_cpio, *args.initrd, *args.file]:
+    for path in [args.kernel_image, args.gen_init_cpio, *args.initrd, *args.drive, *args.file]:
         if not path.exists():
             raise Failed(f"{path}: no such file")
 
@@ -174,9 +174,11 @@ def qemu_command(args, initrd, fds):
         command += ["-icount", "shift=0"]
     if not args.resets:
         command += ["-no-reboot"]
-    if args.disk:
-        command += ["-drive", f"file={disk_path(args)},format=raw,if=none,id=disk",
-                    "-device", machine["virtio-serial"].replace("serial", "blk") + ",drive=disk"]
+    drives = [f"file={path},snapshot=on" for path in args.drive]
+    drives += [f"file={disk_path(args)}"] * args.disk
+    for index, drive in enumerate(drives):
+        command += ["-drive", f"{drive},format=raw,if=none,id=drive{index}", "-device",
+                    machine["virtio-serial"].replace("serial", "blk") + f",drive=drive{index}"]
     if args.interactive:
         command += ["-chardev", f"stdio,id=console,signal=off,logfile={args.log_dir}/console"]
     else:
