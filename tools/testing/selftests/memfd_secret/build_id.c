@@ -41,6 +41,7 @@ static void make_image(void *p, unsigned int seed)
 			.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3,
 				     ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
 			.e_type = ET_DYN,
+			.e_phoff = offsetof(struct image, segment),
 			.e_phnum = 1,
 		},
 		.segment = {

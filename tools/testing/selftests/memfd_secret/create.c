@@ -47,16 +47,6 @@ TEST(O_CLOEXEC_sets_close_on_exec)
 	EXPECT_EQ(FD_CLOEXEC, fcntl(memfd_secret(O_CLOEXEC), F_GETFD));
 }
 
-TEST(system_call_numbers_before_it_stay_free)
-{
-	long number;
-
-	for (number = 441; number < 447; number++) {
-		EXPECT_EQ(-1, syscall(number, 0, 0, 0, 0, 0, 0));
-		EXPECT_STREQ("ENOSYS", strerrorname_np(errno));
-	}
-}
-
 #ifdef __x86_64__
 static int call_32bit(int number, int arg)
 {
@@ -80,7 +70,8 @@ TEST(i386_system_call_table_has_it)
 	EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
 	EXPECT_EQ(0, fstat(fd, &st));
 	EXPECT_EQ(-EINVAL, call_32bit(447, 1));
-	EXPECT_STREQ("ENOSYS", strerrorname_np(-call_32bit(446, 0)));
+	/* The call before it is another one, or none. */
+	EXPECT_GT(0, call_32bit(446, 0));
 }
 #endif
 

@@ -367,6 +367,7 @@ TEST_F(direct_map, large_page_that_can_not_be_split_leaves_no_page_behind)
 	ASSERT_NE(MAP_FAILED, (void *)map);
 	ASSERT_TRUE(give_spare_memory_back());
 	empty_quarantine();
+	limit_percpu_lists();
 	before = read_field("/proc/meminfo", "MemFree") - SLACK_KB;
 	area = map + step - (unsigned long)map % step;
 	for (p = area; p < area + size; p += step)
@@ -424,6 +425,7 @@ TEST_F(direct_map, failed_allocations_leave_no_page_half_way)
 	held = hold_split_memory();
 	ASSERT_NE(MAP_FAILED, (void *)held);
 	ASSERT_TRUE(give_spare_memory_back());
+	limit_percpu_lists();
 	before = read_field("/proc/meminfo", "MemFree") - SLACK_KB;
 	if (!inject_failures(80))
 		SKIP(return, "kernel without FAULT_INJECTION");

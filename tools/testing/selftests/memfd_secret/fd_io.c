@@ -180,7 +180,14 @@ TEST_F(data, advice_drops_nothing)
 	readahead(self->fd, 0, self->size);
 }
 
-#define DIRTY_EVENT TRACING "events/writeback/writeback_dirty_page/enable"
+#define EVENTS TRACING "events/writeback/"
+
+/* The event has either name, the second in kernels with folios. */
+static const char *dirty_event(void)
+{
+	return access(EVENTS "writeback_dirty_folio", F_OK) ?
+		       "writeback_dirty_page" : "writeback_dirty_folio";
+}
 
 /* A disk is the control: what is written there is to be written back. */
 TEST(written_pages_are_not_to_be_written_back)
@@ -188,10 +195,12 @@ TEST(written_pages_are_not_to_be_written_back)
 	int disk = open("/dev/ram0", O_RDWR), fd = secret_file(page_size);
 	char *control = map_shared(disk, page_size);
 	char *mem = map_shared(fd, page_size);
-	char inode[32];
+	char inode[32], event[32], enable[128];
 	struct stat st;
 
-	if (write_text(DIRTY_EVENT, "1"))
+	sprintf(event, "%s: ", dirty_event());
+	sprintf(enable, EVENTS "%s/enable", dirty_event());
+	if (write_text(enable, "1"))
 		SKIP(return, "kernel without tracing");
 	ASSERT_NE(MAP_FAILED, (void *)control);
 	ASSERT_NE(MAP_FAILED, (void *)mem);
@@ -201,8 +210,8 @@ TEST(written_pages_are_not_to_be_written_back)
 	*control = 1;
 	munmap(mem, page_size);
 	munmap(control, page_size);
-	write_text(DIRTY_EVENT, "0");
-	EXPECT_LT(0, traced("writeback_dirty_page: "));
+	write_text(enable, "0");
+	EXPECT_LT(0, traced(event));
 	EXPECT_EQ(0, traced(inode));
 }
 

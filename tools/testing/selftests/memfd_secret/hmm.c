@@ -26,7 +26,9 @@ struct hmm_dmirror_cmd {
 #define HMM_DMIRROR_READ	_IOWR('H', 0x00, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_WRITE	_IOWR('H', 0x01, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_MIGRATE	_IOWR('H', 0x02, struct hmm_dmirror_cmd)
-#define HMM_DMIRROR_SNAPSHOT	_IOWR('H', 0x03, struct hmm_dmirror_cmd)
+/* The first is its number in kernels that know a command to move pages back. */
+#define HMM_DMIRROR_SNAPSHOT	_IOWR('H', 0x04, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_SNAPSHOT_3	_IOWR('H', 0x03, struct hmm_dmirror_cmd)
 
 #define PROT_OF_NOTHING		0xff
 #define PROT_OF_WRITABLE	0x02
@@ -122,6 +124,15 @@ static int device_do(int device, unsigned long command, const void *p,
 	return ioctl(device, command, &cmd);
 }
 
+static int device_find(int device, const void *p, size_t size, void *buffer)
+{
+	int ret = device_do(device, HMM_DMIRROR_SNAPSHOT, p, size, buffer);
+
+	if (ret && errno == EINVAL)
+		ret = device_do(device, HMM_DMIRROR_SNAPSHOT_3, p, size, buffer);
+	return ret;
+}
+
 static bool all_bytes_are(const char *p, size_t n, unsigned char c)
 {
 	size_t i;
@@ -135,12 +146,12 @@ TEST_F(mirror, device_finds_no_page)
 {
 	if (self->device < 0)
 		SKIP(return, "kernel without TEST_HMM");
-	EXPECT_EQ(0, device_do(self->device, HMM_DMIRROR_SNAPSHOT,
-			       self->secret, self->size, self->buffer));
+	EXPECT_EQ(0, device_find(self->device, self->secret, self->size,
+				 self->buffer));
 	EXPECT_TRUE(all_bytes_are(self->buffer, PAGES, PROT_OF_NOTHING));
 
-	EXPECT_EQ(0, device_do(self->device, HMM_DMIRROR_SNAPSHOT, self->plain,
-			       self->size, self->buffer));
+	EXPECT_EQ(0, device_find(self->device, self->plain, self->size,
+				 self->buffer));
 	EXPECT_TRUE(all_bytes_are(self->buffer, PAGES, PROT_OF_WRITABLE));
 }
 
@@ -219,8 +230,8 @@ TEST_F(mirror, device_finds_ordinary_pages_around_them)
 	self->secret = p + self->size;
 	if (self->device < 0)
 		SKIP(return, "kernel without TEST_HMM");
-	EXPECT_EQ(0, device_do(self->device, HMM_DMIRROR_SNAPSHOT, p,
-			       3 * self->size, self->buffer));
+	EXPECT_EQ(0, device_find(self->device, p, 3 * self->size,
+				 self->buffer));
 	EXPECT_TRUE(all_bytes_are(self->buffer, PAGES, PROT_OF_WRITABLE));
 	EXPECT_TRUE(all_bytes_are(self->buffer + PAGES, PAGES,
 				  PROT_OF_NOTHING));

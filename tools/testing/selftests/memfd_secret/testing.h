@@ -238,6 +238,15 @@ static inline long read_field(const char *path, const char *field)
 }
 
 /*
+ * Let the lists of free pages that each CPU has stay short. MemFree does not
+ * include them, and newer kernels let them grow to some MiB.
+ */
+static inline void limit_percpu_lists(void)
+{
+	write_text("/proc/sys/vm/percpu_pagelist_high_fraction", "10000");
+}
+
+/*
  * The kB of free memory, as soon as they exceed @kb, or after five seconds: the
  * memory of a file may be freed some time after the file is closed.
  */

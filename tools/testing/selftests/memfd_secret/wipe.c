@@ -413,6 +413,11 @@ FIXTURE_SETUP(thread)
 	self->vhost = start_kernel_thread(self->secret, self->kick, self->failed);
 	if (self->vhost < 0)
 		SKIP(return, "kernel without VHOST_VSOCK");
+	if (read_field("/proc/self/status", "Threads") > 1) {
+		close(self->vhost);
+		self->vhost = -1;
+		SKIP(return, "vhost has no kernel thread, but one that is frozen");
+	}
 	ASSERT_EQ(0, write_text(POLICY, "wipe"));
 	ASSERT_TRUE(kick_when_devices_sleep(self->kick));
 }
