@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ENV = os.environ
 BUILD = Path(ENV["BUILD_PATH"])
 # Time limits of a boot in seconds.
-TIMEOUT = {"boots": "1500", "port": "1500"}
+TIMEOUT = {"boots": "1500"}
 LONG_TIMEOUT = "3600"
 OPTIONS = {name: f"--{name}" for name in ("numa", "oom", "leaks", "disk", "resets", "races")}
 
@@ -266,10 +266,9 @@ def parts_of(tables, processors, folder):
 
 
 def also(command, parts, processors, folder):
-    """A command that the caller wants to be run next to the boots."""
+    """A program that the caller wants to be run next to the boots."""
     share = (processors + 1) // 2
-    words = command.split()
-    part = Part(Path(words[0]).name, ["env", f"JOBS={share}", *words, folder / "also"], share,
+    part = Part(Path(command).name, ["env", f"JOBS={share}", command, folder / "also"], share,
                 totals=folder / "also")
     part.after = tuple(p.name for p in parts if p.name == kernel_name("x86_64", "lockdep"))
     return part
