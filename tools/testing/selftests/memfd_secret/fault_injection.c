@@ -486,7 +486,7 @@ TEST(failed_faults_lose_no_memory)
 	}
 	inject_failures(0);
 	give_spare_memory_back();
-	EXPECT_LT(rounds * size / page_size / 128, failures);
+	EXPECT_LT(rounds * size / page_size / 64, failures);
 	/* A leak of one page for each failure would be more than this. */
 	lost = before - read_field("/proc/meminfo", "MemFree");
 	TH_LOG("%d faults failed, %ld kB less are free", failures, lost);
